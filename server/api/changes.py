@@ -1,0 +1,85 @@
+"""Routes that change what is installed: create, copy, delete; pull and push, as far as their names go."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+import msgspec
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from server.api import requests
+from server.api.progress import ProgressAnswer, Report
+from server.api.reading import reads
+from server.api.responses import empty_answer
+from server.api.services import services_of
+from server.errors import InvalidModelName, InvalidRequest, ModelNotFound, NotImplementedYet
+from server.messages.names import ModelName, split_source
+from server.prompts import gotemplate
+from server.store import CreateRequest
+
+
+@reads(requests.CreateRequest)
+async def create(request: Request, asked: requests.CreateRequest) -> ASGIApp:
+    wanted = CreateRequest.read(msgspec.to_builtins(asked))
+    wanted.check()
+    ModelName.parse(wanted.name_text)
+    store = services_of(request).store
+
+    def work(report: Report) -> None:
+        store.create(wanted, report, check_template=gotemplate.parse)
+
+    return ProgressAnswer(work, asked.stream)
+
+
+@reads(requests.CopyRequest)
+async def copy(request: Request, asked: requests.CopyRequest) -> ASGIApp:
+    source = _named(asked.source, f'source "{asked.source}" is invalid')
+    destination = _named(asked.destination, f'destination "{asked.destination}" is invalid')
+    try:
+        await anyio.to_thread.run_sync(services_of(request).store.copy, source, destination)
+    except ModelNotFound as error:
+        raise ModelNotFound(f'model "{asked.source}" not found', log=error.log) from error
+    return empty_answer()
+
+
+@reads(requests.DeleteRequest)
+async def delete(request: Request, asked: requests.DeleteRequest) -> ASGIApp:
+    name = _named(_required(asked.target), f'name "{asked.target}" is invalid')
+    try:
+        await anyio.to_thread.run_sync(services_of(request).store.delete, name)
+    except ModelNotFound as error:
+        raise ModelNotFound(f"model '{asked.target}' not found", log=error.log) from error
+    return empty_answer()
+
+
+@reads(requests.PullRequest)
+async def pull(request: Request, asked: requests.PullRequest) -> ASGIApp:
+    split_source(asked.target)  # refuses two of them; one is a part of the name here
+    _named(asked.target, "invalid model name")
+    raise NotImplementedYet(
+        "pulling models is not built yet: make a model from a GGUF file with `puna create`, or pull it with another "
+        "program that shares this model folder"
+    )
+
+
+@reads(requests.PushRequest)
+async def push(request: Request, asked: requests.PushRequest) -> ASGIApp:
+    name = _named(_required(asked.target), "invalid model name")
+    try:
+        await anyio.to_thread.run_sync(lambda: services_of(request).store.get(name))
+    except ModelNotFound as error:
+        raise ModelNotFound(f"model '{asked.target}' not found", log=error.log) from error
+    raise NotImplementedYet("pushing models is not built yet: push it with another program that shares this folder")
+
+
+def _required(text: str) -> str:
+    if not text.strip():
+        raise InvalidRequest("model is required")
+    return text
+
+
+def _named(text: str, refusal: str) -> ModelName:
+    try:
+        return ModelName.parse(text)
+    except InvalidModelName:
+        raise InvalidModelName(refusal) from None

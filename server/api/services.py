@@ -1,0 +1,43 @@
+"""What the routes work with; the composition root fills it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from starlette.requests import Request
+
+from server.api.access import RefusedOrigins
+
+if TYPE_CHECKING:
+    from server.inference import Catalog, Inference
+    from server.scheduler import Scheduler
+    from server.settings import Settings
+    from server.store import Store
+
+
+class ListenAddress(Protocol):
+    """Where the server really listens; its text is `host:port`."""
+
+    @property
+    def host(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """`closing` is set when the server begins to stop; answers without an end of their own watch it."""
+
+    settings: Settings
+    address: ListenAddress
+    store: Store
+    scheduler: Scheduler
+    catalog: Catalog
+    inference: Inference
+    closing: anyio.Event
+    refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services

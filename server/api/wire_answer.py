@@ -1,0 +1,76 @@
+"""An answer of the OpenAI or Anthropic dialect from its pieces: whole, or as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from server.api.native import left_out
+from server.api.responses import BARE_JSON, json_answer
+from server.api.streaming import all_of, while_connected
+from server.api.wire_endpoint import request_id_of
+from server.api.wire_errors import Dialect
+from server.api.wire_runs import Answering, Piece, prompt_tokens
+from server.api.wire_sse import COMMENT, EventStream
+from server.errors import PunaError
+from server.messages.chat import GenerationRequest
+
+
+class StreamWriter(Protocol):
+    """Turns pieces into frames. An object with a memory: frames depend on what was sent before."""
+
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]: ...
+
+    def late_error(self, error: PunaError) -> bytes: ...
+
+
+class _LeftOut:
+    """The headers that say what of a conversation the model did not see, as far as that is known by now."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+
+    async def over(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                self.headers |= left_out(piece.chunk)
+                yield piece
+
+
+async def answered(
+    request: Request,
+    dialect: Dialect,
+    pieces: AsyncGenerator[Piece, None],
+    *,
+    whole: Callable[[list[Piece]], dict[str, Any]],
+    stream: StreamWriter | None,
+    ping: bytes = COMMENT,
+) -> ASGIApp:
+    """`stream` writes a streamed answer; without it, `whole` makes the one object."""
+    left = _LeftOut()
+    noted = left.over(pieces)
+    if stream is None:
+        answer = json_answer(whole(await all_of(request, noted)), content_type=BARE_JSON)
+        answer.headers.update(left.headers)
+        return answer
+    request_id = request_id_of(request)
+    return EventStream(
+        stream.frames(noted),
+        refusal=lambda error: dialect.answer(error, request_id),
+        late_error=stream.late_error,
+        headers=lambda: left.headers,
+        ping=ping,
+    )
+
+
+async def counted(request: Request, inference: Answering, generation: GenerationRequest) -> int:
+    """How many tokens the prompt has, unless the client leaves before that is known."""
+
+    async def count() -> int:
+        return await prompt_tokens(inference, generation)
+
+    return await while_connected(request.scope, request.receive, count)

@@ -1,0 +1,77 @@
+"""The paths of the OpenAI and Anthropic dialects.
+
+Clients join addresses carelessly, so slashes too many are forgiven. Below `/v1` also what nobody serves has an answer
+in the dialect's shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.api import (
+    anthropic_routes,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_models,
+    responses_api_routes,
+)
+from server.api.wire_endpoint import DialectEndpoint, dialect_route
+from server.api.wire_errors import ANTHROPIC, OPENAI
+from server.errors import NotFound
+
+_SLASHES = re.compile("//+")
+
+
+_TABLE: tuple[Route, ...] = (
+    dialect_route("/v1/chat/completions", OPENAI, POST=openai_chat.completions),
+    dialect_route("/v1/chat/completions/input_tokens", OPENAI, POST=openai_chat.input_tokens),
+    dialect_route("/v1/completions", OPENAI, POST=openai_completions.completions),
+    dialect_route("/v1/embeddings", OPENAI, POST=openai_embeddings.embeddings),
+    dialect_route("/v1/models", GET=openai_models.models, HEAD=openai_models.models),
+    dialect_route("/v1/models/{name:path}", GET=openai_models.model, DELETE=openai_models.delete),
+    dialect_route("/v1/responses", OPENAI, POST=responses_api_routes.create),
+    dialect_route("/v1/responses/input_tokens", OPENAI, POST=responses_api_routes.input_tokens),
+    dialect_route("/v1/responses/{id}", OPENAI, GET=responses_api_routes.stored, DELETE=responses_api_routes.forget),
+    dialect_route("/v1/responses/{id}/input_items", OPENAI, GET=responses_api_routes.input_items),
+    dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
+    dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
+)
+
+
+async def _nothing(request: Request) -> ASGIApp:
+    raise NotFound(f"There is no {request.method} {request.url.path} here; see the list of routes in Puna's README.")
+
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class _Cleaned:
+    """Serves the path that was meant, or says that there is none."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = tuple(routes)
+        self._nothing = DialectEndpoint(None, dict.fromkeys(_METHODS, _nothing))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _SLASHES.sub("/", scope["path"]).rstrip("/")
+        if path != scope["path"]:
+            for route in self._routes:
+                match, found = route.matches({**scope, "path": path})
+                if match is Match.FULL:
+                    scope.update(found, path=path)  # in place: the layers around read what is noted in it
+                    await route.handle(scope, receive, send)
+                    return
+        await self._nothing(scope, receive, send)
+
+
+COMPAT_ROUTES: tuple[Route, ...] = (
+    *_TABLE,
+    Route("/v1", endpoint=_Cleaned(())),
+    Route("/v1/{rest:path}", endpoint=_Cleaned(_TABLE)),
+)

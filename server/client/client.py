@@ -1,0 +1,214 @@
+"""The HTTP client of our own server. Blocking; one object may be used from several threads."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from server.client.failures import from_answer, from_exception
+from server.client.streams import Reader, Stream, json_lines, server_sent_events
+from server.errors import PunaError
+from server.settings import is_loopback
+from server.version import USER_AGENT
+
+if TYPE_CHECKING:
+    import httpx2
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 60.0  # for answers that need no model
+UPLOAD_CHUNK_BYTES = 1024 * 1024
+
+
+class Client:
+    """`base_url` as server.settings.client_url gives it; a path in it stays in front of every route.
+
+    Every method raises a PunaError: the server's own sentence and status, ServerNotRunning where nothing listens, or
+    ServerUnreachable.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url.rstrip("/")
+        parts = urlsplit(self.base_url)
+        self.is_loopback = is_loopback(parts.hostname or "")
+        self._is_tls = parts.scheme == "https"
+        self._shared: httpx2.Client | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    # ---- inventory ---------------------------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Raises unless something answers HTTP at the address."""
+        self._call("HEAD", "/")
+
+    def version(self) -> dict[str, Any]:
+        """`{"version": …}`, with a key `puna` where it is Puna."""
+        return self._json("GET", "/api/version")
+
+    def tags(self) -> list[dict[str, Any]]:
+        """Installed models, newest first."""
+        return list(self._json("GET", "/api/tags").get("models") or ())
+
+    def ps(self) -> list[dict[str, Any]]:
+        """Loaded models, longest remaining time first."""
+        return list(self._json("GET", "/api/ps").get("models") or ())
+
+    def show(self, model: str, *, verbose: bool = False) -> dict[str, Any]:
+        return self._json("POST", "/api/show", {"model": model, "verbose": verbose})
+
+    def status(self) -> dict[str, Any]:
+        """State, address, versions, running models and memory."""
+        return self._json("GET", "/puna/v1/status")
+
+    def events(self) -> Stream:
+        """The status again each time it has changed, until it is cancelled."""
+        return self._stream("GET", "/puna/v1/events", None, server_sent_events)
+
+    # ---- answers -----------------------------------------------------------------------------------------------------
+
+    def generate(self, body: Mapping[str, Any]) -> Stream:
+        return self._stream("POST", "/api/generate", body)
+
+    def chat(self, body: Mapping[str, Any]) -> Stream:
+        return self._stream("POST", "/api/chat", body)
+
+    def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._json("POST", "/api/embed", body, seconds=None)
+
+    def load(self, model: str, **fields: Any) -> dict[str, Any]:
+        """Load a model without asking it anything; `fields` are those of a generate request."""
+        return self._json("POST", "/api/generate", {"model": model, "stream": False, **fields}, seconds=None)
+
+    def unload(self, model: str) -> None:
+        """Unload it when its requests have ended; no error where it is not loaded."""
+        self._json("POST", "/api/generate", {"model": model, "stream": False, "keep_alive": 0}, seconds=None)
+
+    # ---- the store ---------------------------------------------------------------------------------------------------
+
+    def create(self, body: Mapping[str, Any]) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/create", body)
+
+    def copy(self, source: str, destination: str) -> None:
+        self._call("POST", "/api/copy", {"source": source, "destination": destination})
+
+    def delete(self, model: str) -> None:
+        self._call("DELETE", "/api/delete", {"model": model})
+
+    def has_blob(self, digest: str) -> bool:
+        """`digest` is `sha256:` and 64 hex digits."""
+        try:
+            self._call("HEAD", f"/api/blobs/{digest}")
+        except PunaError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def upload_blob(self, path: Path, digest: str, on_progress: Callable[[int], None] = lambda sent: None) -> None:
+        """Send a file; the server refuses it unless it has that digest. `on_progress` gets the bytes sent so far."""
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            self._call(
+                "POST",
+                f"/api/blobs/{digest}",
+                content=_chunks(file, on_progress),
+                headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+                seconds=None,
+            )
+
+    # ---- transport ---------------------------------------------------------------------------------------------------
+
+    def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, seconds: float | None = ANSWER_SECONDS
+    ) -> dict[str, Any]:
+        content = self._call(method, path, body, seconds=seconds)
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise PunaError(f"{self.base_url} does not answer as a Puna server does; what listens there?")
+        return answer
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content: Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = ANSWER_SECONDS,
+    ) -> bytes:
+        import httpx2
+
+        with self._lock:  # threads that come at once must not make one each
+            shared = self._shared = self._shared or self._connect()
+        timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+        try:
+            response = shared.request(
+                method, self.base_url + path, json=body, content=content, headers=headers, timeout=timeout
+            )
+        except httpx2.HTTPError as error:
+            raise from_exception(error, self.base_url) from error
+        if response.status_code >= 400:
+            raise from_answer(response.status_code, response.reason_phrase, response.content)
+        return response.content
+
+    def _stream(self, method: str, path: str, body: Mapping[str, Any] | None, reader: Reader = json_lines) -> Stream:
+        import httpx2
+
+        client = self._connect()
+        timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS)
+        request = client.build_request(method, self.base_url + path, json=body, timeout=timeout)
+        return Stream(client, request, reader, self.base_url)
+
+    def _connect(self) -> httpx2.Client:
+        import httpx2
+
+        return httpx2.Client(
+            # A proxy set for the internet must not carry what goes to this machine.
+            trust_env=not self.is_loopback,
+            # Reading the certificates takes longer than a request; without TLS nobody needs them.
+            verify=self._is_tls,
+            headers={"User-Agent": USER_AGENT},
+        )
+
+
+def _chunks(file: Any, on_progress: Callable[[int], None]) -> Iterator[bytes]:
+    sent = 0
+    while chunk := file.read(UPLOAD_CHUNK_BYTES):
+        yield chunk
+        sent += len(chunk)
+        on_progress(sent)
+
+
+def file_digest(path: Path, on_progress: Callable[[int], None] = lambda read: None) -> str:
+    """`sha256:` and 64 hex digits. `on_progress` gets the bytes read so far."""
+    import hashlib
+
+    digest, read = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(UPLOAD_CHUNK_BYTES):
+            digest.update(chunk)
+            read += len(chunk)
+            on_progress(read)
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,209 @@
+"""The two ends of the conversation with the parent: a thread that reads commands, and a lock around the events.
+
+Everything about tokens and text is answered on the reading thread, while the main thread decodes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+
+import msgspec
+import numpy as np
+
+from server.engine import lifeline
+from server.engine.context import StepGuard
+from server.engine.grammar import Compiled, Grammars
+from server.engine.inputs import Inputs, PreparedInputs
+from server.engine.prompt import fit, refuse_oversized
+from server.engine.vocabulary import Tokens, Vocabulary
+from server.errors import InvalidRequest, PunaError, Unsupported
+from server.messages.frames import (
+    Cancel,
+    Command,
+    Detokenize,
+    Embed,
+    Event,
+    Failed,
+    FrameReader,
+    LaunchPlan,
+    Shutdown,
+    Submit,
+    Text,
+    Tokenize,
+    encode,
+)
+from server.messages.frames import Tokens as TokensEvent
+
+READ_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Submit whose prompt is tokenized and fits, after `cut_tokens` were left out."""
+
+    submit: Submit
+    prompt: Tokens
+    cut_tokens: int = 0
+    grammar: Compiled | None = None
+
+
+Order = LaunchPlan | Prepared | PreparedInputs | Cancel | Shutdown
+
+
+class EventPipe:
+    """Frames to the parent, from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def send(self, events: Iterable[Event]) -> None:
+        """One frame. A parent that does not listen any more is the end."""
+        data = memoryview(encode(events))
+        with self._lock:
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:
+                lifeline.die()
+
+    def fail(self, request: int, error: PunaError) -> None:
+        self.send([Failed(id=request, kind=error.kind, message=str(error), log=error.log)])
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What commands about text need of a loaded model. `inputs` is there where it makes vectors."""
+
+    vocabulary: Vocabulary
+    guard: StepGuard
+    context_tokens: int
+    may_shift: bool
+    can_generate: bool
+    inputs: Inputs | None = None
+
+    def prepare(self, submit: Submit) -> Prepared:
+        """Raises InvalidRequest or ContextExceeded."""
+        if not self.can_generate:
+            raise Unsupported("This model does not generate text; it can only be used for embeddings.")
+        vocabulary, options = self.vocabulary, submit.sampling
+        if isinstance(submit.prompt, str):
+            tokens = vocabulary.tokenize(submit.prompt, add_special=True)
+        else:
+            tokens = as_tokens(vocabulary, submit.prompt)
+        if len(tokens) == 0:
+            tokens = as_tokens(vocabulary, [self._first_token()])
+        if submit.on_overflow == "refuse":
+            return Prepared(submit, refuse_oversized(tokens, self.context_tokens))
+        shift = submit.shift and self.may_shift
+        fitted = fit(tokens, self.context_tokens, num_keep=options.num_keep, add_bos=vocabulary.add_bos, shift=shift)
+        return Prepared(submit, fitted, len(tokens) - len(fitted))
+
+    def prepare_inputs(self, command: Embed) -> PreparedInputs:
+        """Raises InvalidRequest, ContextExceeded, Unsupported."""
+        if self.inputs is None:
+            raise Unsupported(
+                "This model makes no vectors of whole texts: its file does not say how to pool those of its tokens. "
+                "Please use an embedding model."
+            )
+        return self.inputs.prepare(command)
+
+    def _first_token(self) -> int:
+        """What an empty prompt begins with: logits need at least one token."""
+        for token in (self.vocabulary.bos, self.vocabulary.eos):
+            if token >= 0:
+                return token
+        raise InvalidRequest("The prompt is empty and the model has no token to begin with.")
+
+
+def as_tokens(vocabulary: Vocabulary, tokens: Iterable[int]) -> Tokens:
+    return np.array(vocabulary.checked(tokens), np.int32)
+
+
+class CommandReader(threading.Thread):
+    """Reads until the parent closes the pipe or dies, and then ends the process whatever the main thread does."""
+
+    def __init__(self, descriptor: int, events: EventPipe) -> None:
+        super().__init__(name="commands", daemon=True)
+        self.orders: SimpleQueue[Order] = SimpleQueue()
+        self._descriptor = descriptor
+        self._events = events
+        self._desk: Desk | None = None
+        self._grammars: Grammars | None = None
+        self._compiling: set[int] = set()  # streams that wait for their grammar, and were not cancelled meanwhile
+        self._lock = threading.Lock()
+
+    def open(self, desk: Desk) -> None:
+        """The model is ready; before, only Shutdown and the end of the pipe have a meaning."""
+        self._grammars = Grammars(desk.vocabulary)
+        self._desk = desk
+
+    def run(self) -> None:
+        frames: FrameReader[Command] = FrameReader(Command)
+        try:
+            while data := os.read(self._descriptor, READ_BYTES):
+                for command in frames.feed(data):
+                    self._handle(command)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            pass  # a pipe that broke or that speaks nonsense has no parent behind it
+        lifeline.die()
+
+    def _handle(self, command: Command) -> None:
+        if isinstance(command, LaunchPlan | Shutdown):
+            self.orders.put(command)
+        elif isinstance(command, Cancel):
+            with self._lock:
+                self._compiling.discard(command.id)
+            self.orders.put(command)  # before the abort, so that the loop knows why when the decode returns
+            if self._desk is not None:
+                self._desk.guard.cancel(command.id)
+        else:
+            try:
+                self._answer(command)
+            except PunaError as error:
+                self._events.fail(command.id, error)
+            except Exception as error:  # whatever a request does, the other streams go on
+                self._events.fail(command.id, PunaError("The request could not be prepared.", log=repr(error)))
+
+    def _answer(self, command: Submit | Embed | Tokenize | Detokenize) -> None:
+        desk = self._desk
+        if desk is None:
+            raise InvalidRequest("The model is not loaded yet.")
+        if isinstance(command, Submit):
+            self._submit(desk.prepare(command))
+        elif isinstance(command, Embed):
+            self.orders.put(desk.prepare_inputs(command))
+        elif isinstance(command, Tokenize):
+            tokens = desk.vocabulary.tokenize(
+                command.text, add_special=command.add_special, parse_special=command.parse_special
+            )
+            found: tuple[int, ...] = tuple(tokens.tolist())
+            pieces = tuple(map(desk.vocabulary.special_piece, found)) if command.with_pieces else ()
+            self._events.send([TokensEvent(id=command.id, tokens=found, pieces=pieces)])
+        else:
+            self._events.send([Text(id=command.id, text=desk.vocabulary.detokenize(command.tokens))])
+
+    def _submit(self, prepared: Prepared) -> None:
+        grammar, request = prepared.submit.grammar, prepared.submit.id
+        if grammar is None or self._grammars is None:
+            self.orders.put(prepared)
+            return
+
+        def done(compiled: Compiled) -> None:
+            with self._lock:
+                if request in self._compiling:
+                    self._compiling.discard(request)
+                    self.orders.put(replace(prepared, grammar=compiled))
+
+        def fail(error: PunaError) -> None:
+            with self._lock:
+                self._compiling.discard(request)
+            self._events.fail(request, error)
+
+        with self._lock:
+            self._compiling.add(request)
+        self._grammars.order(grammar, done, fail)

@@ -1,0 +1,189 @@
+"""Every failure that Puna can name.
+
+    PunaError
+    ├── InvalidRequest            400  the request is at fault
+    │   ├── InvalidModelName
+    │   ├── Unsupported                the model cannot do what was asked
+    │   ├── ContextExceeded            the prompt is longer than the context
+    │   ├── InvalidGguf                a model file that must not reach llama.cpp
+    │   ├── InvalidTemplate            a chat template that cannot be parsed or rendered
+    │   ├── InvalidDigest
+    │   ├── DigestMismatch
+    │   └── InvalidModelfile
+    ├── Forbidden                 403  origin, host or a feature that is switched off
+    ├── NotFound                  404
+    │   └── ModelNotFound
+    ├── Cancelled                 499  the client left
+    ├── NotImplementedYet         501  known to the API, not built yet
+    ├── ServerBusy                503  the queue is full
+    ├── ServerStopping            503  the server is shutting down
+    ├── InvalidAnswer             500  the model wrote a tool call that cannot be read
+    ├── StoreError                500  the model folder could not be read or written
+    │   └── DiskFull              507
+    ├── RunnerError               500
+    │   ├── RunnerStartFailed          a model could not be loaded
+    │   │   └── OutOfMemory                because memory did not suffice; a smaller plan may work
+    │   └── RunnerDied                 the process that held the model ended
+    ├── ServerUnreachable         502  a client of ours could not talk to the server
+    │   └── ServerNotRunning           nothing listens at its address
+    └── InvalidSetting                 the start stops with this sentence
+
+`str(error)` is the user's sentence. `error.log` is the log's sentence, which may hold paths and native output; it is
+the user's sentence where nothing more is known. Exceptions of libraries become ours at the module that calls them.
+"""
+
+from __future__ import annotations
+
+
+class PunaError(Exception):
+    """Something went wrong; the server's log says what."""
+
+    status = 500
+
+    def __init__(self, message: str = "", *, log: str = "", status: int | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.log = log or str(self)
+        if status is not None:
+            self.status = status
+
+    @property
+    def kind(self) -> str:
+        """The class name, which crosses the pipe between runner and server."""
+        return type(self).__name__
+
+
+class InvalidRequest(PunaError):
+    """The request is not valid."""
+
+    status = 400
+
+
+class InvalidModelName(InvalidRequest):
+    """invalid model name"""
+
+
+class Unsupported(InvalidRequest):
+    """This model does not support what was asked of it."""
+
+
+class ContextExceeded(InvalidRequest):
+    """the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the context length in settings, or use a model with a longer context length"""  # noqa: E501
+
+
+class InvalidGguf(InvalidRequest):
+    """The file is not a GGUF model that can be loaded."""
+
+
+class InvalidTemplate(InvalidRequest):
+    """The chat template cannot be used; check its text."""
+
+
+class InvalidDigest(InvalidRequest):
+    """invalid digest format"""
+
+
+class DigestMismatch(InvalidRequest):
+    """The data does not have the digest that was announced for it."""
+
+
+class InvalidModelfile(InvalidRequest):
+    """The Modelfile cannot be understood."""
+
+
+class Forbidden(PunaError):
+    """This request is not allowed."""
+
+    status = 403
+
+
+class NotFound(PunaError):
+    """There is nothing of this name."""
+
+    status = 404
+
+
+class ModelNotFound(NotFound):
+    """There is no model of this name; `puna list` shows those that are installed."""
+
+
+class Cancelled(PunaError):
+    """request canceled"""
+
+    status = 499
+
+
+class NotImplementedYet(PunaError):
+    """Puna does not do this yet."""
+
+    status = 501
+
+
+class ServerBusy(PunaError):
+    """server busy, please try again.  maximum pending requests exceeded"""
+
+    status = 503
+    retry_after_seconds = 1  # goes out as the Retry-After header
+
+
+class ServerStopping(PunaError):
+    """The server is stopping and takes no more requests; try again when it runs again."""
+
+    status = 503
+    retry_after_seconds = 5  # goes out as the Retry-After header
+
+
+class InvalidAnswer(PunaError):
+    """The model wrote a tool call that cannot be read; ask again."""
+
+
+class StoreError(PunaError):
+    """The model folder could not be read or written."""
+
+
+class DiskFull(StoreError):
+    """The disk is full; nothing was changed. Free some space and try again."""
+
+    status = 507
+
+
+class RunnerError(PunaError):
+    """The process that runs the model reported an error."""
+
+
+class RunnerStartFailed(RunnerError):
+    """The model could not be loaded."""
+
+
+class OutOfMemory(RunnerStartFailed):
+    """There is not enough memory to load the model."""
+
+
+class RunnerDied(RunnerError):
+    """The process that ran the model has ended; the next request starts a new one."""
+
+
+class ServerUnreachable(PunaError):
+    """The server could not be reached."""
+
+    status = 502
+
+
+class ServerNotRunning(ServerUnreachable):
+    """could not connect to the Puna server, run 'puna serve' to start it"""
+
+
+class InvalidSetting(PunaError):
+    """A setting has a value that is not allowed."""
+
+
+def subclasses(root: type[PunaError] = PunaError) -> dict[str, type[PunaError]]:
+    """Name to class of the whole tree."""
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found |= subclasses(child)
+    return found
+
+
+def from_kind(kind: str, message: str, *, log: str = "", status: int | None = None) -> PunaError:
+    """The error that a runner reported by name; an unknown name becomes a RunnerError."""
+    return subclasses().get(kind, RunnerError)(message, log=log, status=status)

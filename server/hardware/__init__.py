@@ -1,0 +1,1 @@
+"""What the machine has: devices that llama.cpp can use, and memory."""

@@ -1,0 +1,7 @@
+"""One request, from the model's name to the last chunk: the use case that every dialect shares."""
+
+from server.inference.answer import Inference
+from server.inference.catalog import Catalog, Entry
+from server.inference.tokens import Tokenizer
+
+__all__ = ["Catalog", "Entry", "Inference", "Tokenizer"]

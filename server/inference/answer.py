@@ -1,0 +1,162 @@
+"""One request, from the model's name to the last chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from server.inference.catalog import Catalog, Entry
+from server.inference.checks import check, check_built, check_source, with_think
+from server.inference.embedding import embed
+from server.inference.lending import lend
+from server.inference.prompt import build_prompt, may_be_cut
+from server.inference.structure import grammar_of
+from server.messages.chat import Chunk, GenerationRequest, TokenLogprob, Usage
+from server.messages.embedding import EmbeddingRequest, EmbeddingResult
+from server.messages.frames import Delta, Finished, Grammar
+from server.messages.options import SamplingOptions, read_options
+from server.parsers.base import Parsed
+from server.parsers.choose import choose
+from server.prompts.chat import Prompt
+from server.scheduler import Lease, Scheduler
+
+LONGEST_ANSWER_CONTEXTS = 10  # an answer without a limit ends after this many times the context
+
+
+class Inference:
+    """The one use case behind every dialect."""
+
+    def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
+        self.catalog = catalog
+        self.scheduler = scheduler
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
+        """Vectors of texts. Cancel the task to cancel the request."""
+        return await embed(self.catalog, self.scheduler, request)
+
+    async def answer(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """The chunks of one answer; the last has `done`.
+
+        Failures that precede the first chunk are raised before it, so that the caller can still choose a status.
+        Close the generator to cancel the request, wherever it is.
+        """
+        arrived_ns = time.perf_counter_ns()
+        entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
+        is_empty = not request.messages if request.is_chat else not request.prompt
+        if not request.is_chat:
+            check_source(request, entry)
+        if is_empty and request.keep_alive_seconds == 0:
+            self.scheduler.unload(str(entry.model.model_path))
+            yield Chunk(done=True, reason="unload")
+            return
+        check_source(request, entry)
+        request = with_think(request, entry)
+        check(request, entry)
+        options = read_options(request.default_options, entry.model.params, request.options)
+        async with lend(
+            self.scheduler,
+            entry,
+            options.runner,
+            shift=request.shift,
+            keep_alive_seconds=request.keep_alive_seconds,
+        ) as lease:
+            if is_empty:
+                yield Chunk(done=True, reason="load")
+                return
+            load_ns = time.perf_counter_ns() - arrived_ns
+            prompt = await build_prompt(request, entry, lease)
+            if request.debug_render_only:
+                yield Chunk(rendered=prompt.text, image_count=prompt.image_count)
+                return
+            check_built(request)
+            if request.count_only:
+                count = len(await lease.runner.tokenize(prompt.text, add_special=True))
+                yield Chunk(done=True, reason="length", usage=Usage(prompt_tokens=count))
+                return
+            grammar = grammar_of(request, entry.choice, prompt.text)
+            async with aclosing(_generate(request, entry, options.sampling, lease, prompt, grammar)) as chunks:
+                async for chunk in chunks:
+                    yield _timed(chunk, arrived_ns, load_ns)
+
+
+async def _generate(
+    request: GenerationRequest, entry: Entry, sampling: SamplingOptions, lease: Lease, prompt: Prompt,
+    grammar: Grammar | None,
+) -> AsyncGenerator[Chunk, None]:  # fmt: skip
+    last = request.messages[-1] if request.messages else None
+    reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
+    parser = reading.parser
+    said: list[str] = []
+    cut_tokens = 0
+
+    def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = ()) -> Chunk:
+        return Chunk(
+            text=parsed.content,
+            thinking=parsed.thinking,
+            tool_calls=parsed.tool_calls,
+            logprobs=logprobs,
+            dropped_messages=prompt.dropped,
+            cut_tokens=cut_tokens,
+        )
+
+    events = lease.runner.generate(
+        prompt.text,
+        sampling=sampling,
+        max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
+        on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
+        shift=lease.plan.shift,
+        logprobs=request.top_logprobs if request.logprobs else None,
+        visible=reading.visible,
+        grammar=grammar,
+    )
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Delta):
+                said.append(event.text)
+                cut_tokens = cut_tokens or event.cut_tokens
+                parsed = parser.feed(event.text)
+                if parsed or event.logprobs:
+                    yield piece(parsed, event.logprobs)
+            else:
+                rest = parser.flush()
+                if rest:
+                    yield piece(rest)
+                yield await _last(request, lease, prompt, "".join(said), event)
+
+
+async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished) -> Chunk:
+    context: tuple[int, ...] = ()
+    if not request.is_chat and not request.raw:
+        context = await lease.runner.tokenize(prompt.text + said)
+    usage = Usage(
+        prompt_tokens=finished.prompt_tokens,
+        cached_tokens=finished.cached_tokens,
+        prompt_ns=finished.prompt_ns,
+        eval_tokens=finished.eval_tokens,
+        eval_ns=finished.eval_ns,
+    )
+    return Chunk(
+        done=True,
+        reason=finished.reason,
+        context=context,
+        usage=usage,
+        dropped_messages=prompt.dropped,
+        cut_tokens=finished.cut_tokens,
+        stop_text=finished.stop_text,
+    )
+
+
+def _max_tokens(wanted: int, context_tokens: int) -> int:
+    """The length an answer is cut at. 0 and less mean no limit of the client's own."""
+    longest = LONGEST_ANSWER_CONTEXTS * context_tokens
+    return min(wanted, longest) if wanted > 0 else longest
+
+
+def _timed(chunk: Chunk, arrived_ns: int, load_ns: int) -> Chunk:
+    if chunk.usage is None:
+        return chunk
+    usage = msgspec.structs.replace(chunk.usage, total_ns=time.perf_counter_ns() - arrived_ns, load_ns=load_ns)
+    return msgspec.structs.replace(chunk, usage=usage)

@@ -1,0 +1,188 @@
+"""The installed models, each with the template it is asked in and what it can do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+
+from server.errors import Forbidden, InvalidTemplate, ModelNotFound, PunaError
+from server.inference import lookup
+from server.inference.lookup import Endpoint
+from server.messages.models import ModelSpec, RunningModel
+from server.messages.names import ModelName
+from server.prompts.selection import TemplateChoice, TemplateFacts, select
+from server.store import Model, Store
+from server.store.gguf import GgufHeader
+from server.store.show import show_data
+
+log = logging.getLogger(__name__)
+
+STARTER = "puna-starter:latest"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A model that can be asked."""
+
+    model: Model
+    choice: TemplateChoice
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        return self.choice.capabilities
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec()
+
+
+class Catalog:
+    """Names to entries. Everything that reads the disk runs in a worker thread.
+
+    `go_template` is the setting OLLAMA_GO_TEMPLATE. `install_starter` brings the starter model into a folder that has
+    not had it yet, when it is asked for by name.
+    """
+
+    def __init__(
+        self, store: Store, go_template: bool | None = None, install_starter: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.store = store
+        self._go_template = go_template
+        self._install_starter = install_starter
+        self._choices: dict[str, TemplateChoice] = {}
+
+    # ---- one model -------------------------------------------------------------------------------------------------
+
+    async def find(self, raw: str, endpoint: Endpoint) -> Entry:
+        """The model that a request names. Raises what the endpoint's clients expect for a bad or unknown name."""
+        return await anyio.to_thread.run_sync(self._find, raw, endpoint)
+
+    def _find(self, raw: str, endpoint: Endpoint) -> Entry:
+        name = lookup.requested_name(raw, endpoint)
+        try:
+            model = self._installed(name)
+        except ModelNotFound as error:
+            raise lookup.missing(raw, name, endpoint) from error
+        return Entry(model, self._choice(model))
+
+    def _installed(self, name: ModelName) -> Model:
+        try:
+            return self.store.get(self.store.resolve(name.full))
+        except ModelNotFound:
+            if name.short == STARTER and self._install_starter():
+                return self.store.get(name)
+            raise
+
+    def _choice(self, model: Model) -> TemplateChoice:
+        known = self._choices.get(model.digest)
+        if known is None:
+            try:
+                known = select(facts_of(model), self._go_template)
+            except InvalidTemplate as error:
+                log.warning("the template of %s cannot be used: %s", model.name.short, error)
+                known = select(msgspec.structs.replace(facts_of(model), go_text=None), self._go_template)
+            self._choices[model.digest] = known
+        return known
+
+    async def show(
+        self, raw: str, *, verbose: bool = False, system: str = "", options: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The answer of `/api/show`."""
+
+        def work() -> dict[str, Any]:
+            entry = self._find(raw, "show")
+            if entry.model.is_remote and not lookup.is_local(raw):
+                raise Forbidden(lookup.CLOUD_DETAILS_DISABLED)
+            choice = entry.choice
+            template = choice.jinja_text if choice.mode == "native" and choice.jinja_text else choice.go_text
+            return show_data(
+                entry.model,
+                capabilities=entry.capabilities,
+                template=template,
+                verbose=verbose,
+                system=system,
+                options=options,
+            )
+
+        return await anyio.to_thread.run_sync(work)
+
+    # ---- all of them -----------------------------------------------------------------------------------------------
+
+    async def tags(self) -> list[dict[str, Any]]:
+        """The entries of `/api/tags`, newest first."""
+
+        def work() -> list[dict[str, Any]]:
+            models = self.store.list()
+            digests = {model.digest for model in models}
+            self._choices = {digest: choice for digest, choice in self._choices.items() if digest in digests}
+            return [self._tag(model) for model in models]
+
+        return await anyio.to_thread.run_sync(work)
+
+    def _tag(self, model: Model) -> dict[str, Any]:
+        tag: dict[str, Any] = {"name": model.name.short, "model": model.name.short}
+        if model.is_remote:
+            tag |= {"remote_model": model.config.remote_model, "remote_host": model.config.remote_host}
+        tag |= {
+            "modified_at": model.modified_at,
+            "size": model.size,
+            "digest": model.digest,
+            "details": model.details(with_lengths=True),
+        }
+        capabilities = self._choice(model).capabilities
+        return tag | ({"capabilities": capabilities} if capabilities else {})
+
+    async def running(self, models: Iterable[RunningModel]) -> list[dict[str, Any]]:
+        """The entries of `/api/ps`, the one that stays longest first. A model that is still loading is not told."""
+
+        def work() -> list[dict[str, Any]]:
+            return [self._running(model) for model in models if model.state in ("ready", "draining")]
+
+        return await anyio.to_thread.run_sync(work)
+
+    def _running(self, running: RunningModel) -> dict[str, Any]:
+        return {
+            "name": running.name,
+            "model": running.name,
+            "size": running.size_bytes,
+            "digest": running.digest,
+            "details": self._details(running),
+            "expires_at": running.expires_at,
+            "size_vram": running.gpu_bytes,
+            "context_length": running.context_tokens,
+        }
+
+    def _details(self, running: RunningModel) -> dict[str, Any]:
+        """Those of the model that was loaded; of one that has been deleted since, nothing is known any more."""
+        try:
+            details = self.store.get(ModelName.parse(running.name)).details()
+        except PunaError:
+            details = {"format": "gguf", "family": "", "families": None, "parameter_size": "", "quantization_level": ""}
+        return {**details, "parent_model": ""}
+
+
+def facts_of(model: Model) -> TemplateFacts:
+    """What template selection goes by."""
+    header, projector = model.gguf, model.projector
+    return TemplateFacts(
+        renderer=model.config.renderer,
+        parser=model.config.parser,
+        go_text=model.template,
+        jinja_text=header.chat_template if header else "",
+        family=model.family,
+        has_gguf=header is not None,
+        has_pooling=header is not None and header.has_pooling,
+        vision_blocks=header.number("vision.block_count") if header else 0,
+        audio_blocks=header.number("audio.block_count") if header else 0,
+        has_projector=bool(model.projector_paths),
+        audio_projector=projector is not None and _has_audio(projector),
+        config_capabilities=tuple(model.config.capabilities or ()),
+    )
+
+
+def _has_audio(projector: GgufHeader) -> bool:
+    is_encoder = any(key.endswith("has_audio_encoder") and value is True for key, value in projector.metadata.items())
+    return is_encoder and projector.metadata.get("clip.vision.projector_type") != "gemma3nv"

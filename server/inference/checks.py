@@ -1,0 +1,58 @@
+"""What is refused before a model is loaded, in the order in which clients have come to expect it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.errors import Forbidden, InvalidRequest, ModelNotFound, Unsupported
+from server.inference import lookup
+from server.inference.catalog import Entry
+from server.messages.chat import GenerationRequest
+
+
+def with_think(request: GenerationRequest, entry: Entry) -> GenerationRequest:
+    """The request with `think` as templates and parsers shall see it: a model that can think does so unless told not
+    to."""
+    think = request.think
+    if entry.choice.is_harmony and think == "max":
+        think = "high"
+    if think is None and entry.choice.can_think:
+        think = True
+    return request if think == request.think else msgspec.structs.replace(request, think=think)
+
+
+def check_source(request: GenerationRequest, entry: Entry) -> None:
+    """The same for the model of a request."""
+    check_local(request.model, entry)
+
+
+def check_local(name: str, entry: Entry) -> None:
+    """A model that lives on another server cannot be asked from here. `name` is as it was sent."""
+    if entry.model.is_remote:
+        if lookup.is_local(name):
+            raise ModelNotFound(f"model '{name}' not found")
+        raise Forbidden(lookup.CLOUD_DISABLED)
+
+
+def check(request: GenerationRequest, entry: Entry) -> None:
+    """Whether the model can do what is asked. Raises InvalidRequest and its kin."""
+    can = entry.capabilities
+    if not request.is_chat and "image" in can:
+        raise Unsupported("image generation models are not currently supported")
+    if request.raw and (request.template or request.system or request.context):
+        raise InvalidRequest("raw mode does not support template, system, or context")
+    if request.think and not entry.choice.can_think:
+        raise Unsupported(f'"{request.model}" does not support thinking')
+    if "completion" not in can:
+        raise Unsupported(f'"{request.model}" does not support {"chat" if request.is_chat else "generate"}')
+    if request.suffix and "insert" not in can:
+        raise Unsupported(f"{entry.model.name.full} does not support insert")
+    if request.tools and "tools" not in can:
+        raise Unsupported(f"{entry.model.name.full} does not support tools")
+
+
+def check_built(request: GenerationRequest) -> None:
+    """What the API knows and this version does not do yet: a sentence instead of silence. A request that only loads
+    a model, or only renders a prompt, asks for none of it."""
+    if request.images or any(message.images for message in request.messages):
+        raise Unsupported("Puna cannot read images yet, only text; send the request without images.")

@@ -1,0 +1,37 @@
+"""A runner that answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from server.errors import RunnerDied
+from server.inference.catalog import Entry
+from server.messages.options import RunnerOptions
+from server.scheduler import Lease, Scheduler
+
+
+@asynccontextmanager
+async def lend(
+    scheduler: Scheduler,
+    entry: Entry,
+    options: RunnerOptions,
+    *,
+    shift: bool | None = None,
+    keep_alive_seconds: float | None = None,
+) -> AsyncGenerator[Lease, None]:
+    """A lease on a runner of a model, which is loaded now if need be.
+
+    A runner that died a moment ago may still be lent, because its end is not known yet; then a new one is asked for,
+    once.
+    """
+    for is_last in (False, True):
+        async with scheduler.lease(entry.spec, options, shift=shift, keep_alive_seconds=keep_alive_seconds) as lease:
+            try:
+                await lease.runner.tokenize("")
+            except RunnerDied:
+                if is_last:
+                    raise
+                continue
+            yield lease
+            return

@@ -1,0 +1,96 @@
+"""The options of a request: those that a runner is started with, and those of one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from server.errors import InvalidRequest
+
+
+class RunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner is started with; another value means another runner. None is "not said"."""
+
+    num_ctx: int | None = None
+    num_batch: int | None = None
+    num_gpu: int = -1
+    main_gpu: int | None = None
+    use_mmap: bool | None = None
+    num_thread: int = 0
+    draft_num_predict: int | None = None
+
+
+class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one answer is sampled with."""
+
+    num_keep: int = 4
+    num_predict: int = -1
+    seed: int = -1
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Both kinds, and the names that nobody knows."""
+
+    runner: RunnerOptions = RunnerOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    unknown: tuple[str, ...] = ()
+
+
+_KINDS: dict[str, str] = {
+    "num_ctx": "integer", "num_batch": "integer", "num_gpu": "integer", "main_gpu": "integer", "use_mmap": "boolean",
+    "num_thread": "integer", "draft_num_predict": "integer", "num_keep": "integer", "num_predict": "integer",
+    "seed": "integer", "temperature": "float32", "top_k": "integer", "top_p": "float32", "min_p": "float32",
+    "typical_p": "float32", "repeat_last_n": "integer", "repeat_penalty": "float32", "presence_penalty": "float32",
+    "frequency_penalty": "float32", "stop": "array",
+}  # fmt: skip
+OPTION_NAMES = tuple(_KINDS)
+_RUNNER_FIELDS = frozenset(RunnerOptions.__struct_fields__)
+
+
+def read_options(*layers: Mapping[str, Any] | None) -> Options:
+    """Merge mappings of options, later ones winning key by key. Raises InvalidRequest naming a value of a wrong type.
+
+    A null is as if absent; a number for an integer option is cut toward zero.
+    """
+    runner: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+    unknown: dict[str, None] = {}
+    for layer in layers:
+        for name, value in (layer or {}).items():
+            if value is None:
+                continue
+            if name not in _KINDS:
+                unknown[name] = None
+                continue
+            target = runner if name in _RUNNER_FIELDS else sampling
+            target[name] = _checked(name, value)
+    return Options(runner=RunnerOptions(**runner), sampling=SamplingOptions(**sampling), unknown=tuple(unknown))
+
+
+def _checked(name: str, value: Any) -> Any:
+    kind = _KINDS[name]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "integer" and is_number:
+        # What crosses the pipe to a runner has 64 bits; int() refuses the infinite.
+        return int(max(-(2**63), min(value, 2**63 - 1)))
+    if kind == "float32" and is_number:
+        return float(value)
+    if kind == "boolean" and isinstance(value, bool):
+        return value
+    if kind == "array" and isinstance(value, (list, tuple)):
+        if all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise InvalidRequest(f'option "{name}" must be of an array of strings')
+    raise InvalidRequest(f'option "{name}" must be of type {kind}')

@@ -1,0 +1,1 @@
+"""From a chat to a prompt: which template, which messages, which text."""

@@ -1,0 +1,106 @@
+"""Which messages reach the prompt: the model's own in front, old thoughts out, the oldest dropped until it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from server.messages.chat import Message
+
+TOKENS_PER_IMAGE = 768
+OPENING, CLOSING = "<think>", "</think>"
+
+
+def prepare(
+    requested: Sequence[Message],
+    *,
+    system: str = "",
+    stored: Sequence[Message] = (),
+    family: str = "",
+    model_name: str = "",
+) -> list[Message]:
+    """The messages of a chat: the model's system text, its stored messages, then those of the request.
+
+    A request that opens with a system message replaces the model's system text. Models that were trained so get
+    earlier answers without their thoughts. `model_name` is the name's model part, such as `deepseek-r1`.
+    """
+    messages = [*stored, *requested]
+    if system and (not requested or requested[0].role != "system"):
+        messages.insert(0, Message(role="system", content=system))
+    if family == "qwen3" or model_name == "deepseek-r1":
+        messages = _without_old_thoughts(messages)
+    return messages
+
+
+def _without_old_thoughts(messages: list[Message]) -> list[Message]:
+    last_user = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
+    return [
+        _without_thought(message) if message.role == "assistant" and at < last_user else message
+        for at, message in enumerate(messages)
+    ]
+
+
+def _without_thought(message: Message) -> Message:
+    text = message.content.lstrip()
+    if not text.startswith(OPENING):
+        return message
+    return msgspec.structs.replace(message, content=text.partition(CLOSING)[2].lstrip())
+
+
+class Fit(msgspec.Struct, frozen=True):
+    """`messages` are those kept, `dropped` counts the others."""
+
+    messages: tuple[Message, ...]
+    prompt: str
+    dropped: int
+
+
+async def fit(
+    messages: Sequence[Message],
+    render: Callable[[Sequence[Message]], Awaitable[str]],
+    count_tokens: Callable[[str], Awaitable[int]],
+    context_tokens: int,
+    *,
+    has_projector: bool = False,
+) -> Fit:
+    """Drop messages from the front, one at a time, until the prompt fits; system messages and the last one stay.
+
+    The result is that of trying every number of dropped messages in turn. Between two cuts that differ by one
+    message the prompt usually shrinks, so the first fitting one is searched by halving: a cut that fits ends on the
+    left, one that does not on the right, and the neighbour below the answer is known not to fit.
+    """
+    kept = messages
+    prompt = await render(kept)
+    if len(messages) < 2 or await _fits(prompt, kept, count_tokens, context_tokens, has_projector):
+        return Fit(tuple(kept), prompt, 0)
+    too_much, enough = 0, len(messages) - 1
+    best: Fit | None = None
+    while enough - too_much > 1:
+        middle = (too_much + enough) // 2
+        kept = cut(messages, middle)
+        prompt = await render(kept)
+        if await _fits(prompt, kept, count_tokens, context_tokens, has_projector):
+            enough, best = middle, Fit(tuple(kept), prompt, len(messages) - len(kept))
+        else:
+            too_much = middle
+    if best is None:
+        kept = cut(messages, enough)
+        best = Fit(tuple(kept), await render(kept), len(messages) - len(kept))
+    return best
+
+
+def cut(messages: Sequence[Message], start: int) -> list[Message]:
+    """The messages from `start` on, behind the system messages before it."""
+    return [*(message for message in messages[:start] if message.role == "system"), *messages[start:]]
+
+
+async def _fits(
+    prompt: str,
+    messages: Sequence[Message],
+    count_tokens: Callable[[str], Awaitable[int]],
+    context_tokens: int,
+    has_projector: bool,
+) -> bool:
+    images = sum(len(message.images) for message in messages) * TOKENS_PER_IMAGE if has_projector else 0
+    return images <= context_tokens and await count_tokens(prompt) + images <= context_tokens

@@ -1,0 +1,136 @@
+"""Build the server's objects, and run them until they are asked to stop."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import anyio
+import anyio.to_thread
+import msgspec
+from hypercorn.asyncio.run import worker_serve
+from hypercorn.config import Config, Sockets
+from hypercorn.typing import ASGIFramework
+from hypercorn.utils import wrap_app
+
+from server.api.app import Services, create_app
+from server.hardware.discovery import Discovery
+from server.inference import Catalog, Inference
+from server.runner import Runner
+from server.scheduler import Scheduler
+from server.serve.listener import address_text, listen
+from server.serve.logs import described
+from server.serve.starter import install_starter, is_welcome
+from server.settings import Settings, is_loopback, paths, runner_environ
+from server.store import Store
+from server.version import VERSION
+
+log = logging.getLogger(__name__)
+
+GRACEFUL_SECONDS = 2.0
+IDLE_CONNECTION_SECONDS = 60.0
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where the server listens. `host` is as it was bound; "" is every interface."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches it."""
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{address_text(host, self.port)}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return address_text(self.host, self.port)
+
+
+async def serve(
+    settings: Settings, stopping: anyio.Event, on_ready: Callable[[Address], None], *, with_starter: bool = False
+) -> None:
+    """Answer requests until `stopping` is set, then end all streams and runners.
+
+    `on_ready` is called once requests are answered. `with_starter` lists the starter model even in a folder that
+    somebody has chosen. Raises PortTaken before anything else is touched.
+    """
+    # Order: the socket first, so that early clients wait in its backlog and a second server changes nothing on disk.
+    listener = listen(settings.host, settings.port)
+    log.info("server config %s", described(settings))
+    log.info("Ollama cloud disabled: %s", str(settings.no_cloud).lower())
+    try:
+        address = Address(settings.host, listener.getsockname()[1])
+        store = Store(settings.models_dir)
+        await anyio.to_thread.run_sync(_prepare, store, settings, with_starter or is_welcome(settings))
+        environ = runner_environ()
+        start_runner = partial(
+            Runner.start,
+            environ=environ,
+            load_timeout_seconds=settings.load_timeout_seconds,
+            cache_dir=paths.cache_dir(),
+        )
+        async with Scheduler(settings, Discovery(environ), start_runner) as scheduler:
+            catalog = Catalog(store, settings.go_template, partial(install_starter, store))
+            services = Services(
+                settings=settings,
+                address=address,
+                store=store,
+                scheduler=scheduler,
+                catalog=catalog,
+                inference=Inference(catalog, scheduler),
+                closing=stopping,
+            )
+            # What exists now lives as long as the server; collections need not look at it again.
+            gc.collect()
+            gc.freeze()
+            await _serve_http(cast(ASGIFramework, create_app(services)), listener, services, lambda: on_ready(address))
+    finally:
+        listener.close()
+
+
+def _prepare(store: Store, settings: Settings, with_starter: bool) -> None:
+    store.prepare(settings.noprune)
+    if with_starter:
+        install_starter(store)
+
+
+async def _serve_http(
+    app: ASGIFramework, listener: socket.socket, services: Services, on_ready: Callable[[], None]
+) -> None:
+    config = Config()
+    config.graceful_timeout = GRACEFUL_SECONDS
+    config.keep_alive_timeout = IDLE_CONNECTION_SECONDS
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")
+    stop_http = anyio.Event()
+
+    async def close_in_order() -> None:
+        await services.closing.wait()
+        # Streams end with their runners; only then can every connection close.
+        await services.scheduler.close()
+        stop_http.set()
+
+    async def answer() -> None:
+        await worker_serve(
+            wrap_app(app, config.wsgi_max_body_size, "asgi"),
+            config,
+            sockets=Sockets(secure_sockets=[], insecure_sockets=[listener], quic_sockets=[]),
+            shutdown_trigger=stop_http.wait,
+        )
+
+    # Hypercorn gets a task of its own: it leaves its task with a request to cancel that nobody takes back, and the
+    # scopes around this function would take that for their own end.
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(close_in_order)
+        tasks.start_soon(answer)
+        log.info("Listening on %s (version %s)", services.address, VERSION)
+        on_ready()

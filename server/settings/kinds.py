@@ -1,0 +1,135 @@
+"""Kinds of values: how a setting's text is read, and what is allowed in words.
+
+Every kind reads text, whatever the source: the settings file's numbers, booleans and lists become text first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.messages.durations import parse_duration
+from server.settings.address import parse_address
+
+TRACE = 5  # below logging.DEBUG
+KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+
+_TRUE = frozenset({"1", "t", "true", "yes", "on"})
+_FALSE = frozenset({"0", "f", "false", "no", "off"})
+_LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING,
+           "warning": logging.WARNING, "error": logging.ERROR}  # fmt: skip
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,9})?")
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*)(?:/([^\s]*))?")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`name` tells an interface which control to draw; `read` raises ValueError; `allowed` follows "must be"."""
+
+    name: str
+    read: Callable[[str], Any]
+    allowed: str
+    choices: tuple[str, ...] = ()
+
+
+def _read_boolean(text: str) -> bool:
+    word = text.lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError(text)
+    return word in _TRUE
+
+
+def _read_log_level(text: str) -> int:
+    if text.lower() in _TRUE | _FALSE:
+        return logging.DEBUG if _read_boolean(text) else logging.INFO
+    if text.lower() in _LEVELS:
+        return _LEVELS[text.lower()]
+    steps = _read_integer(text)
+    if steps > 0:
+        return TRACE
+    return logging.WARNING if steps == -1 else logging.ERROR
+
+
+def _read_integer(text: str) -> int:
+    """Plain digits; int() alone would also take 1_000 and digits of other scripts."""
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _read_seconds(text: str) -> float:
+    return float(text) if _DECIMAL.fullmatch(text) else parse_duration(text)
+
+
+def _read_kv_type(text: str) -> str:
+    if text.lower() not in KV_TYPES:
+        raise ValueError(text)
+    return text.lower()
+
+
+def _read_folder(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError(text)
+    # RuntimeError: the home folder of `~user` is not known.
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_origins(text: str) -> tuple[str, ...]:
+    return tuple(_read_origin(entry.strip()) for entry in text.split(",") if entry.strip())
+
+
+def _read_origin(entry: str) -> str:
+    """An origin, a pattern with one `*`, or `scheme://network/bits[:port]`."""
+    if entry.count("*") > 1 or re.search(r"\s", entry):
+        raise ValueError(entry)
+    if "*" in entry:
+        return entry
+    match = _ORIGIN.fullmatch(entry)
+    if match is None or (not match[2] and match[1] != "file"):
+        raise ValueError(entry)
+    if match[3]:
+        bits, _, port = match[3].partition(":")
+        if port and not port.isdecimal():
+            raise ValueError(entry)
+        ipaddress.ip_network(f"{match[2].strip('[]')}/{bits}", strict=False)
+        return entry
+    return entry.removesuffix("/") if match[2] else entry
+
+
+def whole_number(lowest: int, highest: int) -> Kind:
+    def read(text: str) -> int:
+        number = _read_integer(text)
+        if not lowest <= number <= highest:
+            raise ValueError(text)
+        return number
+
+    return Kind("integer", read, f"a whole number from {lowest} to {highest}")
+
+
+ADDRESS = Kind("address", parse_address, "[http:// or https://]host[:port][/path] with a port from 0 to 65535")
+BOOLEAN = Kind("boolean", _read_boolean, "true or false (or 1 and 0, yes and no, on and off)")
+TRISTATE = Kind("tristate", _read_boolean, "true, false or empty for automatic")
+LOG_LEVEL = Kind(
+    "log_level",
+    _read_log_level,
+    "true, false, one of trace, debug, info, warn, error, or a whole number from 2 down to -2",
+)
+DURATION = Kind("duration", _read_seconds, "a duration such as 300ms, 10m or 1h30m, or a number of seconds")
+KV_TYPE = Kind("choice", _read_kv_type, "one of " + ", ".join(KV_TYPES), KV_TYPES)
+FOLDER = Kind("folder", _read_folder, "the path of a folder")
+TEXT = Kind("text", str, "any text")
+ORIGINS = Kind(
+    "list",
+    _read_origins,
+    "a comma-separated list of origins such as https://example.com or chrome-extension://*, "
+    "each with at most one * and no path, or of networks such as http://192.168.1.0/24",
+)

@@ -1,0 +1,85 @@
+"""From a GGUF header to the sizes that decide memory, and whether llama.cpp can be given the file at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from server.errors import InvalidGguf
+from server.messages.models import ModelShape
+
+if TYPE_CHECKING:
+    from server.store.gguf import GgufHeader
+
+MAX_SIZE = 10**6
+_WITHOUT_ATTENTION = ("mamba", "rwkv", "arwkv", "wavtokenizer")
+
+
+def shape_of(header: GgufHeader, sizes: tuple[int, dict[int, int]]) -> ModelShape:
+    """`sizes` is what block_bytes returns. Numbers that a file may give per layer are one per layer here, except
+    `head_count`, which is the largest."""
+    total, blocks = sizes
+    block_count = _bounded(header.number("block_count"))
+    embedding = header.number("embedding_length")
+    heads = max(_numbers(header.get("attention.head_count")), default=0)
+    per_head = embedding // heads if heads > 0 else 0
+    return ModelShape(
+        architecture=header.architecture,
+        block_count=block_count,
+        embedding_length=embedding,
+        head_count=heads,
+        head_count_kv=_per_layer(header.get("attention.head_count_kv"), heads, block_count),
+        key_length=header.number("attention.key_length") or per_head,
+        value_length=header.number("attention.value_length") or per_head,
+        context_length=header.number("context_length"),
+        vocab_size=header.number("vocab_size") or header.array_length("tokenizer.ggml.tokens"),
+        weights_bytes=total,
+        layer_bytes=tuple(blocks.get(index, 0) for index in range(block_count)),
+        has_pooling=header.has_pooling,
+    )
+
+
+def block_bytes(tensors: Iterable[tuple[str, int]]) -> tuple[int, dict[int, int]]:
+    """All bytes, and those of each `blk.<n>.`, from names and sizes."""
+    total = 0
+    blocks: dict[int, int] = {}
+    for name, size in tensors:
+        total += size
+        parts = name.split(".", 2)
+        if parts[0] == "blk" and len(parts) == 3 and parts[1].isdecimal():
+            blocks[int(parts[1])] = blocks.get(int(parts[1]), 0) + size
+    return total, blocks
+
+
+def check_loadable(header: GgufHeader) -> None:
+    """Raises InvalidGguf for a model that llama.cpp refuses, or whose sizes would make it divide by zero."""
+    if header.version == 1:
+        raise InvalidGguf(
+            "this file is GGUF version 1, which llama.cpp no longer loads; get a newer build of the model"
+        )
+    if header.big_endian:
+        raise InvalidGguf("this GGUF file is for big-endian computers; get the ordinary little-endian build")
+    if not header.architecture:
+        raise InvalidGguf("the GGUF file does not say its architecture (general.architecture)")
+    for key in ("block_count", "embedding_length", "attention.head_count"):
+        if key == "attention.head_count" and header.architecture.startswith(_WITHOUT_ATTENTION):
+            continue
+        value = max(_numbers(header.get(key)), default=0)
+        if not 0 < value < MAX_SIZE:
+            raise InvalidGguf(f"the GGUF file's {header.architecture}.{key} is missing or not between 1 and {MAX_SIZE}")
+
+
+def _numbers(value: Any) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, int) and not isinstance(item, bool)]
+
+
+def _bounded(count: int) -> int:
+    return count if 0 <= count < MAX_SIZE else 0
+
+
+def _per_layer(value: Any, default: int, block_count: int) -> tuple[int, ...]:
+    numbers = _numbers(value) or [default]
+    if len(numbers) == 1:
+        return tuple(numbers * block_count)
+    return tuple((numbers + numbers[-1:] * block_count)[:block_count])

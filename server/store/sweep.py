@@ -1,0 +1,84 @@
+"""Tidying up at a start: old spellings are renamed, and what no model needs is removed after an hour's grace."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import stat
+import time
+from pathlib import Path
+
+from server.errors import StoreError
+from server.store import digests
+from server.store.blobs import Blobs
+from server.store.manifests import Manifests
+
+GRACE_SECONDS = 60 * 60
+
+_log = logging.getLogger(__name__)
+# Downloads in parts, files while they are hashed, and what a creation leaves when it breaks off. A file of any other
+# name is someone's own and stays.
+_TEMPORARY = re.compile(
+    r"sha256-[0-9a-f]{64}-partial(-\d+)?|sha256-\d{1,20}"
+    r"|(COPY|Q4_K_M|Q4_K_S|Q8_0|F16|F32|BF16|split-copy|projector-metadata)\d+"
+)
+
+
+def rename_old_blobs(blobs: Blobs) -> None:
+    """`sha256:…` was the name once."""
+    for path in _plain_files(blobs.folder):
+        if path.name.startswith("sha256:") and digests.is_digest(path.name):
+            target = blobs.folder / path.name.replace(":", "-", 1)
+            if not target.exists():
+                with contextlib.suppress(OSError):
+                    path.rename(target)
+
+
+def remove_unused(blobs: Blobs, manifests: Manifests, *, now: float | None = None) -> int:
+    """The bytes that were freed. Nothing is removed while a manifest cannot be read: its blobs may be needed."""
+    try:
+        used = {digest for _, manifest in manifests.all() for digest in manifest.digests}
+    except StoreError as error:
+        _log.warning("unused files are kept, because a manifest cannot be read: %s", error.log)
+        return 0
+    moment = time.time() if now is None else now
+    freed = 0
+    for path in _plain_files(blobs.folder):
+        is_blob = digests.is_digest(path.name)
+        is_unused = digests.normal(path.name) not in used if is_blob else bool(_TEMPORARY.fullmatch(path.name))
+        if is_unused:
+            freed += _remove_if_old(path, moment)
+    manifests.remove_empty_folders()
+    return freed
+
+
+def _remove_if_old(path: Path, now: float) -> int:
+    try:
+        status = path.lstat()
+        if now - status.st_mtime < GRACE_SECONDS:
+            return 0
+        path.unlink()
+    except OSError as error:
+        _log.warning("could not remove %s: %s", path, error)
+        return 0
+    return status.st_size
+
+
+def _plain_files(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if _is_plain(entry)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        _log.warning("cannot look into %s: %s", folder, error)
+        return []
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    try:
+        return stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode)
+    except OSError:
+        return False
