@@ -1,0 +1,1 @@
+"""The starter model: its questions and answers, and the scripts that make it of them."""
