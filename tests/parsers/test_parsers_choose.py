@@ -1,0 +1,134 @@
+"""Which parser reads an answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from server.errors import InvalidAnswer
+from server.messages.chat import Message, Think
+from server.parsers import Parsed
+from server.parsers.choose import Reading, call_id, choose, marked_parser
+from server.parsers.families import FAMILIES
+from server.prompts.selection import PARSER_ABILITIES, TemplateFacts, select
+from tests.parsers import recorded
+
+TOOLS = [{"type": "function", "function": {"name": "get_weather"}}, {"type": "function", "function": {"name": "get"}}]
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "P"}}\n</tool_call>'
+GO = (
+    "{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}"
+    "{{ if .ToolCalls }}<tool_call>{{ range .ToolCalls }}{ {{ end }}{{ end }}{{ $.Tools }}{{ end }}"
+)
+SCRIPTED = "{{ tools }}<tool_call>{% if not enable_thinking %}<think></think>{% endif %}"
+
+
+def reading(
+    prompt: str = "", think: Think = None, tools: Any = (), last: Message | None = None, **facts: Any
+) -> Reading:
+    numbers = iter(range(100))
+    choice = select(TemplateFacts(**facts))
+    return choose(choice, prompt=prompt, think=think, tools=tools, last=last, make_id=lambda: f"id{next(numbers)}")
+
+
+def read(text: str, **given: Any) -> dict[str, Any]:
+    return recorded.fed(reading(**given).parser, list(text))
+
+
+def test_go_template() -> None:
+    """templates 67-70, 73"""
+    text = f"<think>\nhm\n</think>\n\nLook. {CALL}"
+    call = {"id": "id0", "name": "get_weather", "arguments": {"city": "P"}}
+    assert read(text, go_text=GO, think=True, tools=TOOLS) == {
+        "content": "Look. ",
+        "thinking": "hm\n",
+        "calls": [call],
+    }
+    assert read(text, go_text=GO, think=False, tools=TOOLS) == {
+        "content": "<think>\nhm\n</think>\n\nLook. ",
+        "calls": [call],
+    }
+    assert read(text, go_text=GO, think=True) == {"content": f"Look. {CALL}", "thinking": "hm\n"}
+    assert reading(go_text=GO, think=True, tools=TOOLS).visible == ("<think>", "</think>", "<tool_call>")
+    assert reading(go_text=GO, think=False).visible == ()
+
+
+def test_prompt_that_opened_the_thought() -> None:
+    """templates 72"""
+    assert read("hm</think>Hi", go_text=GO, think=True, prompt="…<think>\n") == {"content": "Hi", "thinking": "hm"}
+    assert read("hm</think>Hi", jinja_text="<think></think>", prompt="…<think>") == {"content": "Hi", "thinking": "hm"}
+
+
+def test_named_parsers() -> None:
+    """templates 2, 8, 71"""
+    assert read(f"x {CALL}", parser="qwen3", tools=TOOLS)["content"] == "x"
+    assert read("plan</think>Hi", parser="qwen3-thinking", think=True) == {"content": "Hi", "thinking": "plan"}
+    assert read(f"Hi {CALL}", parser="passthrough", go_text=GO, tools=TOOLS)["content"] == "Hi "
+    assert read(CALL, parser="nobody", go_text=GO, tools=TOOLS)["calls"][0]["name"] == "get_weather"
+    assert reading(parser="qwen3").visible == FAMILIES["qwen3"].visible
+
+
+def test_native_models() -> None:
+    assert read(f"<think>hm</think>\n{CALL}", jinja_text=SCRIPTED, think=True, tools=TOOLS)["thinking"] == "hm"
+    assert read("<think>\nhm</think>\n\nHi", jinja_text=SCRIPTED, think=True) == {"content": "Hi", "thinking": "hm"}
+    assert read("The sky.", jinja_text=SCRIPTED, think=True) == {"content": "The sky."}
+    assert read("The sky.", jinja_text=SCRIPTED, think=True, tools=TOOLS) == {"content": "The sky."}
+    opened = read("hm</think>Hi", jinja_text=SCRIPTED, tools=TOOLS, prompt="<think>")
+    assert opened == {"content": "Hi", "thinking": "hm"}
+    assert read(f"{CALL}", jinja_text=SCRIPTED) == {"content": CALL}
+    assert read(f"{CALL}", jinja_text="{{ tools }}") == {"content": CALL}
+    assert read('{"name": "get", "parameters": {}}', jinja_text="{{ tools }}", tools=TOOLS)["calls"][0]["name"] == "get"
+    assert read('[TOOL_CALLS][{"name": "get"}]', jinja_text="[TOOL_CALLS]", tools=TOOLS)["calls"][0]["name"] == "get"
+
+
+@pytest.mark.parametrize(
+    ("words", "parser"),
+    [
+        ("<|channel|> <|message|>", "harmony"),
+        ("<|tool_call> <|channel>", "gemma4"),
+        ("<start_function_call>", "functiongemma"),
+        ("<tool_call> <function= <think>", "qwen3.5"),
+        ("<tool_call> <function=", "qwen3-coder"),
+        ("<tool_call> <arg_key> <think>", "glm-4.7"),
+        ("<tool_call> <think>", "qwen3-thinking"),
+        ("<tool_call>", "qwen3"),
+        ("[TOOL_CALLS] [ARGS]", "ministral"),
+        ("[TOOL_CALLS]", ""),
+        ("<｜tool▁calls▁begin｜> ```json", "cogito"),
+        ("<｜tool▁calls▁begin｜>", "deepseek3"),
+        ("<|START_ACTION|>", "cohere"),
+        ("<|tool_call_start|> <think>", "lfm2-thinking"),
+        ("<|tool_call_start|>", "lfm2"),
+        ("<function_calls>", "olmo3"),
+        ("<|python_tag|>", ""),
+    ],
+)
+def test_words_of_native_templates(words: str, parser: str) -> None:
+    assert marked_parser(words) == parser
+
+
+def test_ids() -> None:
+    """templates 77"""
+    assert all(re.fullmatch(r"call_[a-z0-9]{8}", call_id()) for _ in range(20))
+    assert len({call_id() for _ in range(50)}) == 50
+    two = read(CALL * 2, parser="qwen3", tools=TOOLS)["calls"]
+    assert [call["id"] for call in two] == ["id0", "id1"]
+
+
+def test_calls_that_end_the_answer() -> None:
+    """templates 52"""
+    parser = reading(parser="qwen3", tools=TOOLS).parser
+    assert parser.feed("So: <tool_call>{broken}</tool_call>") == Parsed("So:")
+    with pytest.raises(InvalidAnswer, match="failed to parse JSON"):
+        parser.feed(" more")
+
+
+def test_an_answer_the_client_began_is_no_thought() -> None:
+    begun = Message(role="assistant", content="It is")
+    assert read(" so.", parser="qwen3-thinking", think=True, last=begun) == {"content": " so."}
+
+
+def test_both_tables_know_the_same_of_parsers() -> None:
+    for name, family in FAMILIES.items():
+        assert PARSER_ABILITIES[name] == (family.calls, family.thinks)

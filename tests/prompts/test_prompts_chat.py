@@ -1,0 +1,163 @@
+"""The one door: chats and completions of both modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from server.errors import NotImplementedYet, PunaError, Unsupported
+from server.messages.chat import GenerationRequest, Message, ToolCall, ToolFunction
+from server.prompts import chat, images, think
+from server.prompts.selection import TemplateChoice, TemplateFacts, select
+
+pytestmark = pytest.mark.anyio
+
+GO = "{{ range .Messages }}<{{ .Role }}>{{ .Content }}{{ end }}"
+JINJA = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+USER = Message(role="user", content="U")
+
+
+def choice(**facts: Any) -> TemplateChoice:
+    return select(TemplateFacts(**facts))
+
+
+async def count(text: str) -> int:
+    return len(text)
+
+
+WINDOW = chat.Window(context_tokens=1000, count_tokens=count)
+
+
+async def completion(given: TemplateChoice, prompt: str = "P", **request: Any) -> str:
+    own = {name: request.pop(name) for name in ("system_of_model", "stored", "context_text") if name in request}
+    made = await chat.fit_completion(
+        given,
+        GenerationRequest(model="m", is_chat=False, prompt=prompt, **request),
+        WINDOW,
+        system=own.get("system_of_model", ""),
+        stored=own.get("stored", ()),
+        context_text=own.get("context_text", ""),
+    )
+    return made.text
+
+
+def test_each_mode_its_template() -> None:
+    assert chat.render(choice(go_text=GO), [USER]) == "<user>U"
+    assert chat.render(choice(jinja_text=JINJA), [USER]) == "<user>U<assistant>"
+    assert chat.render(choice(), [USER]) == "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_an_answer_that_the_client_began() -> None:
+    begun = [USER, Message(role="assistant", content="It is", thinking="hm")]
+    assert chat.render(choice(jinja_text=JINJA), begun) == "<user>U<assistant>It is"
+    assert chat.render(choice(jinja_text=JINJA + "<think>{{ '\\n' }}"), begun) == (
+        "<user>U<assistant><think>\nhm\n</think>\n\nIt is"
+    )
+    called = Message(role="assistant", tool_calls=(ToolCall(function=ToolFunction(name="f")),))
+    assert chat.render(choice(jinja_text=JINJA), [USER, called]) == "<user>U<assistant><assistant>"
+
+
+def test_renderers_that_are_not_built_yet() -> None:
+    """templates 43"""
+    with pytest.raises(PunaError, match='unknown renderer "x"'):
+        chat.render(choice(renderer="x"), [USER])
+    assert chat.render(choice(renderer="glm-4.7", jinja_text=JINJA), [USER]) == "<user>U<assistant>"
+    assert chat.render(choice(renderer="glm-4.7", go_text=GO), [USER]) == "<user>U"
+    with pytest.raises(NotImplementedYet, match="not built yet"):
+        chat.render(choice(renderer="glm-4.7", go_text="{{ .Prompt }}"), [USER])
+
+
+def test_tool_names_of_harmony() -> None:
+    """templates 75"""
+    text = (
+        "<|start|>{{ range .Tools }}{{ .Function.Name }} {{ end }}{{ range .Messages }}"
+        "{{ range .ToolCalls }}({{ .Function.Name }}){{ end }}{{ .ToolName }}{{ end }}<|end|>"
+    )
+    tools = [{"type": "function", "function": {"name": name}} for name in ("my-tool.v2", "a-b", "a.b", "7s", "???")]
+    history = [
+        Message(role="assistant", tool_calls=(ToolCall(function=ToolFunction(name="a.b")),)),
+        Message(role="tool", tool_name="a.b"),
+    ]
+    rendered = chat.render(choice(family="gptoss", go_text=text), history, tools)
+    assert rendered == "<|start|>my_tool_v2 a_b a_b_2 _7s unnamed (a_b_2)a_b_2<|end|>"
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "has_renderer", "expected"),
+    [
+        ("look", 1, False, "[img-0]look"),
+        ("look", 1, True, "[img-0] look"),
+        (" look", 1, True, "[img-0] look"),
+        ("", 2, True, "[img-0][img-1]"),
+        ("a [img] b", 2, False, "[img-1]a [img-0] b"),
+        ("see [img-0]", 1, True, "see [img-0]"),
+    ],
+)
+def test_places_of_images(content: str, count: int, has_renderer: bool, expected: str) -> None:
+    """templates 18, 19"""
+    messages = [Message(role="user", content=content, images=(b"x",) * count), Message(role="user", images=(b"y",))]
+    marked, total = images.mark(messages, has_renderer=has_renderer)
+    assert [one.content for one in marked] == [expected, f"[img-{count}]"]
+    assert total == count + 1
+
+
+def test_one_image_for_mllama() -> None:
+    with pytest.raises(PunaError, match="only supports one image"):
+        images.mark([Message(role="user", images=(b"x", b"y"))], family="mllama")
+
+
+async def test_a_chat_that_fits_after_dropping() -> None:
+    messages = [Message(role="user", content="a" * 40, images=(b"x",)), Message(role="user", content="b")]
+    small = chat.Window(context_tokens=30, count_tokens=count)
+    made = await chat.fit_chat(choice(go_text=GO), messages, small)
+    assert (made.text, made.dropped, made.image_count) == ("<user>b", 1, 0)
+    whole = chat.Window(context_tokens=30, count_tokens=count, truncate=False)
+    made = await chat.fit_chat(choice(go_text=GO), messages, whole)
+    assert (made.text, made.dropped, made.image_count) == ("<user>[img-0]" + "a" * 40 + "<user>b", 0, 1)
+
+
+async def test_completions() -> None:
+    """native-api 6.8, templates 31"""
+    go = choice(go_text="{{ if .Suffix }}{{ .Suffix }}/{{ .Prompt }}{{ else }}{{ .System }}({{ .Prompt }}){{ end }}")
+    assert await completion(go, raw=True, system="S") == "P"
+    assert await completion(go, suffix="T", system="S") == "T/P"
+    own = "<{{ .Prompt }}|{{ .Suffix }}|{{ .System }}>"
+    assert await completion(go, suffix="T", template=own) == "<P|T|<no value>>"
+    assert await completion(go, system="S", template="{{ .System }}[{{ .Prompt }}]") == "S[P]"
+    assert await completion(go) == "(P)"
+    assert await completion(go, system_of_model="M") == "M(P)"
+    assert await completion(go, system="S", system_of_model="M") == "S(P)"
+
+
+async def test_completions_as_a_chat() -> None:
+    stored = (Message(role="user", content="a"), Message(role="assistant", content="b"))
+    assert await completion(choice(jinja_text=JINJA), stored=stored, system="S") == (
+        "<system>S<user>a<assistant>b<user>P<assistant>"
+    )
+    after = await completion(choice(jinja_text=JINJA), stored=stored, context_text="before ")
+    assert after == "before <user>P<assistant>"
+    assert await completion(choice(go_text=GO), images=(b"x",)) == "<user>[img-0]P"
+
+
+async def test_completions_without_any_template() -> None:
+    assert await completion(choice()) == "P"
+    assert await completion(choice(), system="S") == "S\n\nP"
+    assert await completion(choice(), images=(b"x",)) == "[img-0]P"
+
+
+def test_what_think_means() -> None:
+    """templates 10, 11, 12"""
+    assert think.resolve(None, can_think=True) is True
+    assert think.resolve(False, can_think=True) is False
+    assert think.resolve("max", can_think=True) == "max"
+    assert think.resolve("max", can_think=True, is_harmony=True) == "high"
+    assert think.resolve(None, can_think=False) is None
+    with pytest.raises(Unsupported, match='"m" does not support thinking'):
+        think.resolve(True, can_think=False, model="m")
+    shown = "{{ range .Messages }}{{ end }}{{ .Think }} {{ .ThinkLevel }} {{ .IsThinkSet }}"
+    assert chat.render(choice(go_text=shown), [USER], think=True) == "true medium true"
+    assert chat.render(choice(go_text=shown), [USER], think="high") == "true high true"

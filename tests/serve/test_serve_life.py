@@ -1,0 +1,168 @@
+"""Start, stop and what is left: the server in the foreground, in a thread, and beside another program on its port."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from server.client import Client
+from server.serve import BackgroundServer, PortTaken
+from server.serve.listener import listen
+from server.settings import SETTINGS, Settings
+from tests.golden.server import RunningServer
+
+WAIT_SECONDS = 60.0
+
+
+# A terminal that is closed sends SIGHUP.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)])
+def test_a_signal_ends_the_server_and_every_runner(server: RunningServer, client: Client, number: int) -> None:
+    """runtime 38"""
+    client.load("m")
+    processes = psutil.Process(server.process.pid).children(recursive=True)
+    assert processes
+    server.process.send_signal(number)
+    assert server.process.wait(WAIT_SECONDS) == 0
+    assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
+
+
+def test_runners_die_with_a_server_that_is_killed(server: RunningServer, client: Client) -> None:
+    client.load("m")
+    processes = psutil.Process(server.process.pid).children(recursive=True)
+    assert processes
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait(WAIT_SECONDS)
+    assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
+
+
+def test_a_second_server_on_the_port_says_so_and_exits_1(server: RunningServer) -> None:
+    """runtime 36"""
+    environ = {**os.environ, "OLLAMA_HOST": server.base, "HOME": str(server.home)}
+    second = subprocess.run(
+        [sys.executable, "-m", "server.cli.main", "serve"], capture_output=True, text=True, env=environ, timeout=60
+    )
+    assert second.returncode == 1
+    assert second.stderr.startswith(
+        f"Error: 127.0.0.1:{server.port} is already in use by a running Puna server (process {server.process.pid})."
+    )
+    assert server.process.poll() is None
+
+
+def test_the_log_begins_with_the_settings(server: RunningServer) -> None:
+    """runtime 16, 17"""
+    config = server.log.partition("server config ")[2].partition("\n")[0]
+    assert [setting.env for setting in SETTINGS] == re.findall(r"(OLLAMA_\w+)=", config)
+    assert f"OLLAMA_HOST=127.0.0.1:{server.port}(environment)" in config
+    assert "OLLAMA_KEEP_ALIVE=5m " in config
+    assert "Ollama cloud disabled: false" in server.log
+
+
+def test_a_model_folder_that_cannot_be_made_is_named_once(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    environ = {**os.environ, "HOME": str(tmp_path), "OLLAMA_HOST": "127.0.0.1:0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "server.cli.main", "serve", "--models-dir", str(tmp_path / "file" / "models")],
+        capture_output=True, text=True, env=environ, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert str(tmp_path / "file" / "models") in errors[0]
+
+
+def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: pathlib.Path) -> None:
+    environ = {**os.environ, "HOME": str(tmp_path), "OLLAMA_NUM_PARALLEL": "many"}
+    done = subprocess.run(
+        [sys.executable, "-m", "server.cli.main", "serve"], capture_output=True, text=True, env=environ, timeout=60
+    )
+    assert done.returncode == 1
+    assert "OLLAMA_NUM_PARALLEL" in done.stderr
+    assert "many" in done.stderr
+
+
+class States:
+    """What a BackgroundServer became, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self.seen: list[str] = []
+        self.server: BackgroundServer
+
+    def changed(self) -> None:
+        with self._condition:
+            self.seen.append(self.server.state)
+            self._condition.notify_all()
+
+    def wait_for(self, state: str) -> None:
+        with self._condition:
+            assert self._condition.wait_for(lambda: state in self.seen, WAIT_SECONDS), self.seen
+
+
+@pytest.fixture
+def states(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[States]:
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):  # the server runs in this process
+        monkeypatch.setenv(name, str(tmp_path / name))
+    states = States()
+    states.server = BackgroundServer(Settings(port=0, models_dir=tmp_path / "models"), states.changed)
+    yield states
+    states.server.stop()
+    assert states.server.join()
+
+
+def test_the_server_in_a_thread_starts_answers_and_stops(states: States) -> None:
+    states.server.start()
+    states.wait_for("ready")
+    with Client(states.server.url) as client:
+        assert client.version()["puna"]
+        assert client.status()["state"] == "ready"
+    states.server.stop()
+    assert states.server.join()
+    assert states.seen == ["starting", "ready", "stopping", "stopped"]
+
+
+def test_an_open_event_stream_does_not_hold_up_the_stop(states: States) -> None:
+    states.server.start()
+    states.wait_for("ready")
+    with Client(states.server.url) as client, client.events() as events:
+        reading = iter(events)
+        next(reading)
+        states.server.stop()
+        assert states.server.join()
+        for _ in reading:
+            pass
+
+
+def test_a_stop_before_it_is_ready_is_heard(states: States) -> None:
+    states.server.start()
+    states.server.stop()
+    assert states.server.join()
+    assert states.server.state == "stopped"
+
+
+def test_a_taken_port_is_a_state_with_its_reason(tmp_path: pathlib.Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        states = States()
+        settings = Settings(port=other.getsockname()[1], models_dir=tmp_path / "models")
+        states.server = BackgroundServer(settings, states.changed)
+        states.server.start()
+        states.wait_for("failed")
+        assert states.server.join()
+    assert isinstance(states.server.error, PortTaken)
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(Exception, match=r"cannot listen on 192\.0\.2\.1:18434"):
+        listen("192.0.2.1", 18434)

@@ -1,0 +1,52 @@
+"""Models that were built for another engine are refused in words, and their files stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from server.errors import Unsupported
+from server.store import Store
+from tests.store.gguf_builder import GgufFile, TensorEntry
+
+EPSILON = {"attention.layer_norm_rms_epsilon": 0.000001}
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "tensors", "word"),
+    [
+        ("gptoss", {}, (), "architecture is gptoss"),
+        ("gemma3", {}, (), "gemma3"),
+        ("gemma3", EPSILON, ("v.patch_embd.weight",), "vision"),
+        ("gemma3", EPSILON, ("dense.0.weight",), "gemma3"),
+        ("gemma3", EPSILON, (), ""),
+        ("lfm2", {}, ("output_norm.weight",), "lfm2"),
+        ("lfm2", {}, ("token_embd_norm.weight", "output_norm.weight"), ""),
+        ("llama", {}, (), ""),
+    ],
+)
+def test_foreign_models(
+    store: Store,
+    upload: Callable[[bytes], str],
+    create: Callable[..., list[str]],
+    family: str,
+    keys: dict[str, Any],
+    tensors: tuple[str, ...],
+    word: str,
+) -> None:
+    """model-store 109."""
+    named = {"block_count": 1, "embedding_length": 32, "attention.head_count": 4, **keys}
+    metadata = [("general.architecture", family), *((f"{family}.{key}", value) for key, value in named.items())]
+    data = GgufFile(metadata, [TensorEntry("token_embd.weight"), *map(TensorEntry, tensors)]).encoded()
+    digest = upload(data)
+    create(model="f", files={"x.gguf": digest})
+    model = store.get(store.resolve("f"))
+    assert repr(model) == f"<f:latest {family} {model.config.model_type} unknown>"
+    if word:
+        with pytest.raises(Unsupported, match=word):
+            model.spec()
+    else:
+        assert model.spec().shape.block_count == 1
+    assert store.blobs.path(digest).read_bytes() == data
