@@ -13,12 +13,13 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio.to_thread
 
 from server.errors import DigestMismatch, DiskFull, StoreError
 from server.store import digests
-from server.store.files import create_temporary, make_folder, store_errors, sync_folder
+from server.store.files import create_temporary, store_errors, sync_folder
 
 MIB = 1024 * 1024
 PIECE_BYTES = MIB  # written and hashed at once, in a thread
@@ -109,26 +110,17 @@ class Blobs:
         return Incoming(self)
 
     def add_file(self, source: Path) -> str:
-        """Take in a local file: hashed once, then linked, or copied where the disk differs. Raises StoreError."""
+        """Take in a copy of a local file; through a link, overwriting the file would change the blob under its digest.
+        Raises StoreError."""
         with store_errors("read the model file"), source.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        if self.touch(digest):
-            return digest
-        with store_errors("add the model file to the model folder"):
-            make_folder(self.folder)
-            try:
-                os.link(source.resolve(), self.path(digest))
-            except FileExistsError:
-                return digest
-            except OSError:
-                self._copy(source, digest)
-            else:
-                sync_folder(self.folder)
-        self.touch(digest)
+            if not self.touch(digest):
+                file.seek(0)
+                self._copy(file, digest)
         return digest
 
-    def _copy(self, source: Path, digest: str) -> None:
-        with self.incoming() as incoming, source.open("rb") as file:
+    def _copy(self, file: BinaryIO, digest: str) -> None:
+        with self.incoming() as incoming:
             while piece := file.read(PIECE_BYTES):
                 incoming.write(piece)
             if incoming.digest != digest:
