@@ -32,10 +32,12 @@ from server.messages.frames import (
     LaunchPlan,
     Loaded,
     LoadProgress,
+    PromptProgress,
     Pulse,
     Shutdown,
     Submit,
     Text,
+    ThoughtLimit,
     Tokenize,
     Tokens,
     Vectors,
@@ -230,7 +232,11 @@ class Runner:
         logprobs: int | None = None,
         visible: Sequence[str] = (),
         grammar: Grammar | None = None,
-    ) -> AsyncGenerator[Delta | Finished, None]:
+        thought: ThoughtLimit | None = None,
+        use_cache: bool = True,
+        with_tokens: bool = False,
+        with_progress: bool = False,
+    ) -> AsyncGenerator[PromptProgress | Delta | Finished, None]:
         """The answer in pieces, Finished at the end. Leaving early, by `aclose` or cancellation, frees the slot.
 
         Raises ContextExceeded, RunnerDied and whatever else the runner names.
@@ -245,13 +251,17 @@ class Runner:
             logprobs=logprobs,
             visible=tuple(visible),
             grammar=grammar,
+            thought=thought,
+            use_cache=use_cache,
+            with_tokens=with_tokens,
+            with_progress=with_progress,
         )
         mailbox = self._open(submit.id)
         try:
             await self._send(submit)
             while True:
                 event = await mailbox.get()
-                if isinstance(event, Delta):
+                if isinstance(event, PromptProgress | Delta):
                     yield event
                 elif isinstance(event, Finished):
                     self._post.close(submit.id)
@@ -362,7 +372,7 @@ class Runner:
             self._errors.feed(data)
 
     def _deliver(self, event: Event) -> None:
-        if isinstance(event, Delta | Finished | Vectors | Tokens | Text):
+        if isinstance(event, PromptProgress | Delta | Finished | Vectors | Tokens | Text):
             self._post.put(event.id, event)
         elif isinstance(event, Pulse):
             self.pulse = event
