@@ -1,0 +1,41 @@
+"""Names of renderers, and how each of them makes a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from server.prompts.renderers import cogito, deepseek, nemotron, olmo, qwen_coder, qwen_tagged, qwen_vl
+from server.prompts.renderers.chat import Chat
+
+SystemImages = Literal["shown", "counted", "left out"]
+
+
+class Renderer(msgspec.Struct, frozen=True):
+    """`bos`: what a prompt begins with and a vocabulary may add by itself. `sees`: whether pictures have places in the
+    prompt. `system_images`: what becomes of those in instructions; "counted" only takes a number."""
+
+    render: Callable[[Chat], str]
+    bos: str = ""
+    sees: bool = False
+    system_images: SystemImages = "shown"
+
+
+RENDERERS: dict[str, Renderer] = {
+    "qwen3-coder": Renderer(qwen_coder.render),
+    "qwen3-vl-instruct": Renderer(qwen_vl.render_instruct, sees=True, system_images="counted"),
+    "qwen3-vl-thinking": Renderer(qwen_vl.render_thinking, sees=True, system_images="counted"),
+    "qwen3.5": Renderer(qwen_tagged.render_qwen35, sees=True),
+    "qwen3.8": Renderer(qwen_tagged.render_qwen38, sees=True),
+    "ornith": Renderer(qwen_tagged.render_ornith, sees=True),
+    "cogito": Renderer(cogito.render, deepseek.BOS),
+    "deepseek3.1": Renderer(deepseek.render, deepseek.BOS),
+    "olmo3": Renderer(olmo.render_olmo3),
+    "olmo3.1": Renderer(olmo.render_olmo31),
+    "olmo3-think": Renderer(olmo.render_think),
+    "olmo3-32b-think": Renderer(olmo.render_think_32b),
+    "nemotron-3-nano": Renderer(nemotron.render_nano3, sees=True, system_images="left out"),
+    "nemotron-3.5-nano": Renderer(nemotron.render_nano35, sees=True, system_images="left out"),
+}
