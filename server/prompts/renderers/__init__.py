@@ -31,7 +31,13 @@ def _marked(renderer: Renderer, messages: Sequence[Message]) -> Sequence[Message
         return messages
     if renderer.system_images == "left out":
         messages = [msgspec.structs.replace(one, images=()) if is_instruction(one) else one for one in messages]
+    if renderer.trims:
+        messages = [_trimmed(message) for message in messages]
     marked, _ = images.mark(messages, has_renderer=True)
     if renderer.system_images == "counted":
         return [one if is_instruction(one) else shown for one, shown in zip(messages, marked, strict=True)]
     return marked
+
+
+def _trimmed(message: Message) -> Message:
+    return message if message.role == "tool" else msgspec.structs.replace(message, content=message.content.strip())

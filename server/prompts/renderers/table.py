@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from server.prompts.renderers import cogito, deepseek, nemotron, olmo, qwen_coder, qwen_tagged, qwen_vl
+from server.prompts.renderers import cogito, deepseek, functiongemma, gemma4, nemotron, olmo, qwen_coder, qwen_tagged, qwen_vl
 from server.prompts.renderers.chat import Chat
 
 SystemImages = Literal["shown", "counted", "left out"]
@@ -15,12 +15,14 @@ SystemImages = Literal["shown", "counted", "left out"]
 
 class Renderer(msgspec.Struct, frozen=True):
     """`bos`: what a prompt begins with and a vocabulary may add by itself. `sees`: whether pictures have places in the
-    prompt. `system_images`: what becomes of those in instructions; "counted" only takes a number."""
+    prompt. `system_images`: what becomes of those in instructions; "counted" only takes a number.
+    `trims`: white space around contents goes before places are marked."""
 
     render: Callable[[Chat], str]
     bos: str = ""
     sees: bool = False
     system_images: SystemImages = "shown"
+    trims: bool = False
 
 
 RENDERERS: dict[str, Renderer] = {
@@ -36,6 +38,10 @@ RENDERERS: dict[str, Renderer] = {
     "olmo3.1": Renderer(olmo.render_olmo31),
     "olmo3-think": Renderer(olmo.render_think),
     "olmo3-32b-think": Renderer(olmo.render_think_32b),
+    "gemma4": Renderer(gemma4.render_small, gemma4.BOS, sees=True, system_images="left out", trims=True),
+    "gemma4-small": Renderer(gemma4.render_small, gemma4.BOS, sees=True, system_images="left out", trims=True),
+    "gemma4-large": Renderer(gemma4.render_large, gemma4.BOS, sees=True, system_images="left out", trims=True),
+    "functiongemma": Renderer(functiongemma.render, functiongemma.BOS),
     "nemotron-3-nano": Renderer(nemotron.render_nano3, sees=True, system_images="left out"),
     "nemotron-3.5-nano": Renderer(nemotron.render_nano35, sees=True, system_images="left out"),
 }
