@@ -55,17 +55,21 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
         found = (at for at, message in enumerate(self.messages) if message.role == "user" and not _is_result(message))
         return max(found, default=len(self.messages))
 
-    def result_name(self, at: int) -> str:
-        """The tool of a result: that of the call with its id, the one it names, that of the call in its place; ""."""
+    def asked_name(self, at: int) -> str:
+        """The tool of a result: that of the call with its id, or the one it names; "" where neither is told."""
         result = self.messages[at]
+        by_id = {call.id: call.function.name for one in self.messages[:at] for call in one.tool_calls if call.id}
+        return by_id.get(result.tool_call_id) or result.tool_name
+
+    def result_name(self, at: int) -> str:
+        """The same, or the tool of the call that stands in the same place of the message before the results."""
         asked = at
         while self.role_at(asked) == "tool":
             asked -= 1
         calls = self.messages[asked].tool_calls if asked >= 0 else ()
-        by_id = {call.id: call.function.name for one in self.messages[:at] for call in one.tool_calls if call.id}
         place = at - asked - 1
         in_place = calls[place].function.name if place < len(calls) else ""
-        return by_id.get(result.tool_call_id) or result.tool_name or in_place
+        return self.asked_name(at) or in_place
 
     @property
     def declared(self) -> list[dict[str, Any]]:

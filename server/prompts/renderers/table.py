@@ -7,7 +7,22 @@ from typing import Literal
 
 import msgspec
 
-from server.prompts.renderers import cogito, deepseek, functiongemma, gemma4, nemotron, olmo, qwen_coder, qwen_tagged, qwen_vl
+from server.prompts.renderers import (
+    cogito,
+    cohere,
+    deepseek,
+    functiongemma,
+    gemma4,
+    glimmer,
+    glm,
+    laguna,
+    lfm,
+    nemotron,
+    olmo,
+    qwen_coder,
+    qwen_tagged,
+    qwen_vl,
+)
 from server.prompts.renderers.chat import Chat
 
 SystemImages = Literal["shown", "counted", "left out"]
@@ -44,4 +59,12 @@ RENDERERS: dict[str, Renderer] = {
     "functiongemma": Renderer(functiongemma.render, functiongemma.BOS),
     "nemotron-3-nano": Renderer(nemotron.render_nano3, sees=True, system_images="left out"),
     "nemotron-3.5-nano": Renderer(nemotron.render_nano35, sees=True, system_images="left out"),
+    "glm-4.7": Renderer(glm.render),
+    "glm-ocr": Renderer(glm.render_ocr, sees=True, system_images="left out"),
+    "lfm2": Renderer(lfm.render, lfm.BOS, sees=True, system_images="counted"),
+    "lfm2-thinking": Renderer(lfm.render_thinking, lfm.BOS, sees=True, system_images="counted"),
+    "laguna": Renderer(laguna.render, laguna.BOS),
+    "poolside-v1": Renderer(laguna.render_poolside, laguna.BOS),
+    "cohere": Renderer(cohere.render, cohere.BOS),
+    "glimmer": Renderer(glimmer.render, glimmer.BOS, sees=True),
 }
