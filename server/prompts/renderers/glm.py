@@ -19,11 +19,11 @@ def _tools(chat: Chat) -> str:
     return f"<|system|>\n{texts('glm')['before_tools']}{lines}{texts('glm')['after_tools']}"
 
 
-def argument_pairs(call: ToolCall, line: str = "") -> str:
-    """`<arg_key>` and `<arg_value>` of each argument, with `line` behind every tag pair."""
+def argument_pairs(call: ToolCall, line: str = "", *, spaces: bool = False) -> str:
+    """`<arg_key>` and `<arg_value>` of each argument, with `line` behind every tag pair. `spaces`: in JSON."""
     given = arguments(call.function.arguments)
     return "".join(
-        f"<arg_key>{key}</arg_key>{line}<arg_value>{argument(value, spaces=bool(line))}</arg_value>{line}"
+        f"<arg_key>{key}</arg_key>{line}<arg_value>{argument(value, spaces=spaces)}</arg_value>{line}"
         for key, value in given.items()
     )
 

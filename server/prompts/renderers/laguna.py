@@ -69,7 +69,7 @@ def _answer(message: Message) -> str:
 
 
 def _call(call: ToolCall) -> str:
-    return f"<tool_call>{call.function.name}\n{argument_pairs(call, chr(10))}</tool_call>"
+    return f"<tool_call>{call.function.name}\n{argument_pairs(call, chr(10), spaces=True)}</tool_call>"
 
 
 # ---- Poolside ------------------------------------------------------------------------------------------------------
@@ -96,8 +96,10 @@ def _poolside_turn(message: Message, is_thinking: bool) -> str:
             return f"<tool_response>{message.content}</tool_response>\n"
         case "assistant":
             thought = f"<think>{message.thinking}</think>" if is_thinking else "</think>"
-            calls = "".join(
-                f"<tool_call>{call.function.name}{argument_pairs(call)}</tool_call>" for call in message.tool_calls
-            )
+            calls = "".join(map(_poolside_call, message.tool_calls))
             return f"<assistant>{thought}{message.content}{calls}</assistant>\n"
     return ""
+
+
+def _poolside_call(call: ToolCall) -> str:
+    return f"<tool_call>{call.function.name}{argument_pairs(call, spaces=True)}</tool_call>"
