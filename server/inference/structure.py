@@ -10,9 +10,10 @@ import msgspec
 from server.errors import InvalidRequest, Unsupported
 from server.messages.chat import GenerationRequest, Message
 from server.messages.frames import Grammar
-from server.parsers.choose import THINK_TAGS, marked_parser
-from server.parsers.families import FAMILIES
-from server.parsers.sections import is_begun, thinks
+from server.parsers.choose import marked_parser
+from server.parsers.families import FAMILIES, Opening
+from server.parsers.families.opening import THINK_TAGS
+from server.parsers.sections import is_begun
 from server.prompts.gotemplate.quoting import quoted
 from server.prompts.selection import TemplateChoice
 
@@ -84,7 +85,8 @@ def _thought(
     """The tag that may open a thought first, the texts behind which the answer begins, and the bridge to it."""
     name = _family(choice, bool(request.tools))
     shows_tags = choice.mode == "native" and all(tag in choice.jinja_text for tag in THINK_TAGS)
-    if is_begun(last) and name:
+    opens_thought = prompt.rstrip().endswith(THINK_TAGS[0])
+    if is_begun(last) and name and not opens_thought:
         return "", (), ""
     if name in _CONTENT:
         after, bridge = _CONTENT[name]
@@ -94,7 +96,8 @@ def _thought(
     if shows_tags and (not name or THINK_TAGS[1] in FAMILIES[name].visible or not FAMILIES[name].thinks):
         tags = THINK_TAGS
     elif name in _THINK_FIRST:
-        is_first = thinks(request.think, _THINK_FIRST[name])
+        opening = Opening(think=request.think, last=last, prompt=prompt)
+        is_first = opening.begins_with_thought(_THINK_FIRST[name])
         tags = tags if is_first else None
     elif name and name not in _TAGS:
         tags = THINK_TAGS if FAMILIES[name].thinks and request.think else None

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import msgspec
 
 from server.messages.chat import Message, Think, ToolCall
-from server.parsers.base import NOTHING, AnswerParser, Parsed, PlainParser
+from server.parsers.base import NOTHING, AnswerParser, Forgiving, Parsed, PlainParser
 from server.parsers.families import FAMILIES, Family, Opening
+from server.parsers.families.opening import THINK_TAGS
 from server.parsers.thinking import ThinkingParser
 from server.parsers.tools import ToolCallParser
 
-THINK_TAGS = ("<think>", "</think>")
 _LETTERS = string.ascii_lowercase + string.digits
 Tools = Sequence[Mapping[str, Any]]
 
@@ -103,7 +103,7 @@ def _of_family(
     opens_by_tags = is_native and uses_tags and _shows_thinking(choice.jinja_text)
     if opens_by_tags:  # whether a thought has begun is seen in the prompt, not known of the family
         opening = msgspec.structs.replace(opening, think=False)
-    parser: AnswerParser = family.start(opening)
+    parser: AnswerParser = Forgiving(family.start(opening))
     visible = family.visible
     if opening.tools and not family.calls:
         tag = choice.tool_tag

@@ -18,9 +18,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from server.errors import InvalidAnswer
 from server.messages.chat import Message, Think, ToolCall, ToolFunction
-from server.parsers.base import NOTHING, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
 
 Call = tuple[str, dict[str, Any]]
 State = Literal["lead", "either", "thinking", "content", "call", "noise", "hidden"]
@@ -70,12 +69,11 @@ class SectionParser:
         self._body: list[str] = []  # of a call: what cannot hold its closing tag
         self._calls_made = 0
         self._has_thought = False
-        self._error: BadCall | None = None
+        self._error: BrokenCall | None = None
 
     def feed(self, text: str) -> Parsed:
-        """Raises InvalidAnswer for a body that an earlier piece brought."""
-        if self._error:
-            raise InvalidAnswer(str(self._error))
+        """Raises BrokenCall for a body that an earlier piece brought."""
+        self._raise()
         self._held += text
         result = NOTHING
         while self._error is None and (progress := self._step()) is not None:
@@ -83,9 +81,8 @@ class SectionParser:
         return result
 
     def flush(self) -> Parsed:
-        """Raises InvalidAnswer."""
-        if self._error:
-            raise InvalidAnswer(str(self._error))
+        """Raises BrokenCall."""
+        self._raise()
         held, self._held = self._held, ""
         if self._state == "call":
             return self._unfinished(self._taken_body(held))
@@ -102,6 +99,11 @@ class SectionParser:
         if self._state == "lead" or (self._state == "thinking" and self._has_thought):
             return self._thought(text)
         return Parsed(text)  # before any thought, the lone beginning of a tag is content
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
     def _trims(self) -> bool:
         return self._sections.trims_content if self._state == "content" else self._sections.trims_thinking
@@ -213,7 +215,7 @@ class SectionParser:
             return self._numbered(self._sections.read(body))
         except BadCall as error:
             if self._sections.on_bad == "error":
-                self._error = error
+                self._error = BrokenCall(str(error), self._sections.call_tags[0] + body + closing)
             if self._sections.on_bad == "text":
                 self._skips_space = False
                 return Parsed(self._sections.call_tags[0] + body + closing)
@@ -232,7 +234,8 @@ class SectionParser:
             calls = (self._sections.finish or self._sections.read)(whole)
         except BadCall as error:
             if self._sections.finish:
-                raise InvalidAnswer(str(error)) from None
+                self._state = "content"
+                raise BrokenCall(str(error), opening + body) from None
             calls = []
         return self._numbered(calls) if calls else Parsed(opening + body)
 

@@ -9,10 +9,9 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from server.errors import NotImplementedYet, PunaError
 from server.messages.chat import GenerationRequest, Message, Think
 from server.prompts import gotemplate, harmony, history, images, jinja
-from server.prompts.selection import RENDERERS, TemplateChoice
+from server.prompts.selection import TemplateChoice
 
 Tools = Sequence[Mapping[str, Any]] | None
 
@@ -50,32 +49,18 @@ def render(
     vocabulary: Vocabulary = Vocabulary(),  # noqa: B008
 ) -> str:
     """The prompt of a chat, with markers for images. `think` is resolved. Raises InvalidTemplate, InvalidRequest."""
-    marked, _ = images.mark(messages, family=choice.family, has_renderer=bool(choice.renderer))
     tools = tools or None  # a request without tools, which templates print as null
     if choice.renderer:
-        return _instead_of_renderer(choice, marked, tools, think, vocabulary)
+        from server.prompts import renderers  # two dozen families, of which a server may never need one
+
+        return renderers.render(choice.renderer, messages, tools, think)
+    marked, _ = images.mark(messages, family=choice.family)
     if choice.mode == "native":
         return _native(choice.jinja_text or jinja.CHATML, marked, tools, think, vocabulary)
     if choice.is_harmony:
         names = harmony.ToolNames(tools or ())
         return choice.go.render(names.in_history(marked), names.in_tools(tools), think)
     return choice.go.render(marked, tools, think)
-
-
-def _instead_of_renderer(
-    choice: TemplateChoice, messages: Sequence[Message], tools: Tools, think: Think, vocabulary: Vocabulary
-) -> str:
-    """The vendor's own template, which a built-in renderer imitates."""
-    if choice.renderer not in RENDERERS:
-        raise PunaError(f'unknown renderer "{choice.renderer}"')
-    if choice.jinja_text:
-        return _native(choice.jinja_text, messages, tools, think, vocabulary)
-    if choice.has_go_layer and choice.go_text.strip() != "{{ .Prompt }}":
-        return choice.go.render(messages, tools, think)
-    raise NotImplementedYet(
-        f'This model wants its prompts from the renderer "{choice.renderer}", which is not built yet, and carries no '
-        "chat template of its own. Create it again from a GGUF file with a chat template, or with a TEMPLATE."
-    )
 
 
 def _native(text: str, messages: Sequence[Message], tools: Tools, think: Think, vocabulary: Vocabulary) -> str:

@@ -24,12 +24,6 @@ PARSER_ABILITIES: dict[str, tuple[bool, bool]] = {
     "gemma4-no-thinking": (True, False), "glm-ocr": (True, False), "lfm2": (True, False), "lfm2-thinking": (True, True),
     "laguna": (True, True), "poolside-v1": (True, True), "cohere": (True, True), "glimmer": (True, True),
 }  # fmt: skip
-RENDERERS = frozenset({
-    "qwen3-coder", "qwen3-vl-instruct", "qwen3-vl-thinking", "qwen3.5", "qwen3.8", "ornith", "cogito", "deepseek3.1",
-    "olmo3", "olmo3.1", "olmo3-think", "olmo3-32b-think", "nemotron-3-nano", "nemotron-3.5-nano", "gemma4",
-    "gemma4-small", "gemma4-large", "functiongemma", "glm-4.7", "glm-ocr", "lfm2", "lfm2-thinking", "laguna",
-    "poolside-v1", "cohere", "glimmer",
-})  # fmt: skip
 
 
 class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):

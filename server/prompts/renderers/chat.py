@@ -78,7 +78,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def functions(self) -> list[dict[str, Any]]:
-        return [tool.get("function") or {} for tool in self.declared]
+        found = (tool.get("function") for tool in self.declared)
+        return [function if isinstance(function, dict) else {} for function in found]
 
 
 def _is_result(message: Message) -> bool:

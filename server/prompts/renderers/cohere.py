@@ -8,9 +8,8 @@ from typing import Any
 from server.messages.chat import Message
 from server.prompts.renderers.chat import Chat, is_instruction
 from server.prompts.renderers.json_text import spaced
-from server.prompts.renderers.schema import arguments
+from server.prompts.renderers.schema import arguments, parameters_of
 
-BOS = "<BOS_TOKEN>"
 TURN, END = "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"
 SYSTEM, USER, CHATBOT = "<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>"
 TEXT = ("<|START_TEXT|>", "<|END_TEXT|>")
@@ -45,7 +44,7 @@ def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         "name": function.get("name", ""),
         "description": function.get("description", ""),
-        "parameters": function.get("parameters") or {},
+        "parameters": parameters_of(function),
         "responses": None,
     }
     return known | {key: value for key, value in function.items() if key not in known}
@@ -103,7 +102,7 @@ def _result(chat: Chat, at: int, numbers: Mapping[int, int]) -> str:
     opening = "," if chat.role_at(at - 1) == "tool" else f"{TURN}{SYSTEM}<|START_TOOL_RESULT|>["
     ending = "" if chat.role_at(at + 1) == "tool" else f"\n\n]<|END_TOOL_RESULT|>{END}"
     return (
-        f"{opening}\n    {{\n        \"tool_call_id\": {spaced(known.get(asked, asked))},\n        \"results\": {{\n\n"
-        f"            \n            \"0\": {spaced({'content': chat.messages[at].content})}\n\n        }},\n"
+        f'{opening}\n    {{\n        "tool_call_id": {spaced(known.get(asked, asked))},\n        "results": {{\n\n'
+        f'            \n            "0": {spaced({"content": chat.messages[at].content})}\n\n        }},\n'
         f'        "is_error": null\n    }}{ending}'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.messages.chat import Message
 from server.prompts.renderers.chat import Chat, is_instruction
 from server.prompts.renderers.json_text import compact
-from server.prompts.renderers.schema import arguments
+from server.prompts.renderers.schema import arguments, parameters_of
 from server.prompts.renderers.texts import texts
 
 BOS = "<｜begin▁of▁sentence｜>"
@@ -25,7 +25,7 @@ def render(chat: Chat) -> str:
     if chat.tools:
         tools = "".join(
             f"\n### {one.get('name', '')}\nDescription: {one.get('description', '')}\n\n"
-            f"Parameters: {compact(one.get('parameters') or {})}\n"
+            f"Parameters: {compact(parameters_of(one))}\n"
             for one in chat.functions
         )
         prompt += f"\n\n## Tools\nYou have access to the following tools:\n{tools}{texts('deepseek')['after_tools']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from server.prompts.renderers.chat import Chat
 from server.prompts.renderers.gemma_values import braces, call_text, declaration, type_name, written
-from server.prompts.renderers.schema import by_key
+from server.prompts.renderers.schema import by_key, parameters_of, properties_of
 from server.prompts.renderers.texts import texts
 
 BOS = "<bos>"
@@ -36,8 +36,8 @@ def _declarations(chat: Chat, system: str) -> str:
 
 def _properties(function: Mapping[str, Any]) -> str:
     """A description and one type each: the models know no more of a parameter."""
-    properties = (function.get("parameters") or {}).get("properties")
-    if not isinstance(properties, Mapping) or not properties:
+    properties = properties_of(parameters_of(function))
+    if not properties:
         return ""
     return braces(f"{name}:{_property(schema)}" for name, schema in by_key(properties).items())
 
@@ -63,7 +63,5 @@ def _turn(chat: Chat, at: int) -> str:
     if message.role != "assistant":
         return f"{OPEN}{message.role}\n{content}{END}"
     opening = "" if before == "tool" else f"{OPEN}model\n"
-    calls = "".join(
-        f"<start_function_call>{call_text(call, MARK)}<end_function_call>" for call in message.tool_calls
-    )
+    calls = "".join(f"<start_function_call>{call_text(call, MARK)}<end_function_call>" for call in message.tool_calls)
     return opening + content + calls + ("" if after == "tool" else END)

@@ -9,7 +9,7 @@ from typing import Any
 from server.messages.chat import Message
 from server.prompts.renderers.chat import Chat, is_instruction
 from server.prompts.renderers.gemma_values import braces, call_text, declaration, type_name, written
-from server.prompts.renderers.schema import by_key
+from server.prompts.renderers.schema import by_key, parameters_of, properties_of
 
 BOS = "<bos>"
 OPEN, END = "<|turn>", "<turn|>\n"
@@ -110,11 +110,11 @@ def _response(chat: Chat, at: int) -> str:
 
 
 def _properties_of(function: Mapping[str, Any]) -> str:
-    return _properties((function.get("parameters") or {}).get("properties"))
+    return _properties(properties_of(parameters_of(function)))
 
 
-def _properties(properties: Any) -> str:
-    if not isinstance(properties, Mapping) or not properties:
+def _properties(properties: Mapping[str, Any]) -> str:
+    if not properties:
         return ""
     return braces(f"{name}:{_property(schema)}" for name, schema in by_key(properties).items())
 
@@ -134,14 +134,15 @@ def _property(schema: Any) -> str:
 
 
 def _object(schema: Mapping[str, Any]) -> list[str]:
-    inner = _properties(schema.get("properties"))
+    inner = _properties(properties_of(schema))
     parts = [f"properties:{inner}"] if inner else []
     return parts + ([f"required:{written(schema['required'], MARK)}"] if schema.get("required") else [])
 
 
 def _union(branches: Any) -> list[str]:
     """The types of branches that say nothing but their type."""
-    if not isinstance(branches, list) or not all(isinstance(one, Mapping) and list(one) == ["type"] for one in branches):
+    if not isinstance(branches, list) or not all(
+        isinstance(one, Mapping) and list(one) == ["type"] for one in branches
+    ):
         return []
     return [one["type"] for one in branches]
-

@@ -7,7 +7,7 @@ from typing import Any
 
 from server.messages.chat import ToolCall
 from server.prompts.renderers.json_text import compact
-from server.prompts.renderers.schema import by_key
+from server.prompts.renderers.schema import by_key, parameters_of
 
 
 def written(value: Any, mark: str) -> str:
@@ -27,7 +27,7 @@ def call_text(call: ToolCall, mark: str) -> str:
 
 def declaration(function: Mapping[str, Any], properties: str, mark: str) -> str:
     """`declaration:NAME{…}`; `properties` are written already, "" for none."""
-    parameters = function.get("parameters") or {}
+    parameters = parameters_of(function)
     parts = [f"description:{written(function.get('description') or '', mark)}"]
     if parameters.get("type"):
         inner = [f"properties:{properties}"] if properties else []

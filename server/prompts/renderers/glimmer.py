@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.messages.chat import Message, ToolCall
+from server.messages.chat import Message, Think, ToolCall
 from server.prompts.renderers.chat import Chat, is_instruction
 from server.prompts.renderers.json_text import argument, spaced
 from server.prompts.renderers.schema import arguments
@@ -15,7 +15,7 @@ from server.prompts.renderers.texts import texts
 
 BOS = "<|begin_of_text|>"
 MORE, END = "<|eom|>", "<|eot|>"  # behind a message within a turn, behind the last one
-STRENGTHS = {None: "high", True: "high", False: "none"}
+STRENGTHS: dict[Think, str] = {None: "high", True: "high", False: "none"}
 _EFFORT = re.compile(r"(reasoning )(effort)", re.IGNORECASE)
 
 

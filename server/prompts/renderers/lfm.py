@@ -50,9 +50,7 @@ def _answer(chat: Chat, at: int, has_thoughts: bool) -> str:
         content = content.rpartition("</think>")[2].strip()
     text = f"<think>{message.thinking}</think>" if has_thoughts and message.thinking and keeps_thought else ""
     if message.tool_calls:
-        calls = ",".join(
-            f"{call.function.name}({_arguments(call.function.arguments)})" for call in message.tool_calls
-        )
+        calls = ",".join(f"{call.function.name}({_arguments(call.function.arguments)})" for call in message.tool_calls)
         text += f"<|tool_call_start|>[{calls}]<|tool_call_end|>" + ("\n" if content else "")
     return text + content
 

@@ -106,4 +106,3 @@ def _written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return _WORDS[value]
     return argument(value, spaces=True, escapes=False)
-

@@ -8,7 +8,7 @@ from typing import Any
 from server.prompts.renderers.chat import Chat
 from server.prompts.renderers.chatml import opened, result, tagged_call, turn
 from server.prompts.renderers.json_text import argument
-from server.prompts.renderers.schema import by_key
+from server.prompts.renderers.schema import by_key, parameters_of, properties_of
 from server.prompts.renderers.texts import texts
 
 TOOLS_HEAD = "# Tools\n\nYou have access to the following functions:\n\n<tools>"
@@ -48,9 +48,9 @@ def _keyword(key: str, value: Any) -> str:
 def described(function: Mapping[str, Any], write: Callable[[str, Any], str]) -> str:
     """A function as tagged lines. `write`: the value of a keyword."""
     lines = ["", "<function>", f"<name>{function.get('name', '')}</name>", *_lines(function, ("description",), write)]
-    parameters = function.get("parameters") or {}
+    parameters = parameters_of(function)
     lines.append("<parameters>")
-    for name, schema in (parameters.get("properties") or {}).items():
+    for name, schema in properties_of(parameters).items():
         lines += ["<parameter>", f"<name>{name}</name>", *_lines(schema, ("type", "description"), write)]
         lines += [*_others(schema, ("type", "description"), write), "</parameter>"]
     lines += [*_others(parameters, ("type", "properties"), write), "</parameters>"]

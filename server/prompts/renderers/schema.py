@@ -27,7 +27,21 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def canonical(tool: Mapping[str, Any]) -> dict[str, Any]:
-    return _ordered(tool, _TOOL)
+    return dict(_ordered(tool, _TOOL))
+
+
+def parameters_of(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a function's arguments; empty where there is none."""
+    return _mapping(function.get("parameters"))
+
+
+def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties of a schema; empty where there are none."""
+    return _mapping(schema.get("properties"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _ordered(value: Any, known: Known) -> Any:

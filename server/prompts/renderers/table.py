@@ -29,12 +29,10 @@ SystemImages = Literal["shown", "counted", "left out"]
 
 
 class Renderer(msgspec.Struct, frozen=True):
-    """`bos`: what a prompt begins with and a vocabulary may add by itself. `sees`: whether pictures have places in the
-    prompt. `system_images`: what becomes of those in instructions; "counted" only takes a number.
-    `trims`: white space around contents goes before places are marked."""
+    """`sees`: whether pictures have places in the prompt. `system_images`: what becomes of those in instructions;
+    "counted" only takes a number. `trims`: white space around contents goes before places are marked."""
 
     render: Callable[[Chat], str]
-    bos: str = ""
     sees: bool = False
     system_images: SystemImages = "shown"
     trims: bool = False
@@ -47,24 +45,24 @@ RENDERERS: dict[str, Renderer] = {
     "qwen3.5": Renderer(qwen_tagged.render_qwen35, sees=True),
     "qwen3.8": Renderer(qwen_tagged.render_qwen38, sees=True),
     "ornith": Renderer(qwen_tagged.render_ornith, sees=True),
-    "cogito": Renderer(cogito.render, deepseek.BOS),
-    "deepseek3.1": Renderer(deepseek.render, deepseek.BOS),
+    "cogito": Renderer(cogito.render),
+    "deepseek3.1": Renderer(deepseek.render),
     "olmo3": Renderer(olmo.render_olmo3),
     "olmo3.1": Renderer(olmo.render_olmo31),
     "olmo3-think": Renderer(olmo.render_think),
     "olmo3-32b-think": Renderer(olmo.render_think_32b),
-    "gemma4": Renderer(gemma4.render_small, gemma4.BOS, sees=True, system_images="left out", trims=True),
-    "gemma4-small": Renderer(gemma4.render_small, gemma4.BOS, sees=True, system_images="left out", trims=True),
-    "gemma4-large": Renderer(gemma4.render_large, gemma4.BOS, sees=True, system_images="left out", trims=True),
-    "functiongemma": Renderer(functiongemma.render, functiongemma.BOS),
+    "gemma4": Renderer(gemma4.render_small, sees=True, system_images="left out", trims=True),
+    "gemma4-small": Renderer(gemma4.render_small, sees=True, system_images="left out", trims=True),
+    "gemma4-large": Renderer(gemma4.render_large, sees=True, system_images="left out", trims=True),
+    "functiongemma": Renderer(functiongemma.render),
     "nemotron-3-nano": Renderer(nemotron.render_nano3, sees=True, system_images="left out"),
     "nemotron-3.5-nano": Renderer(nemotron.render_nano35, sees=True, system_images="left out"),
     "glm-4.7": Renderer(glm.render),
     "glm-ocr": Renderer(glm.render_ocr, sees=True, system_images="left out"),
-    "lfm2": Renderer(lfm.render, lfm.BOS, sees=True, system_images="counted"),
-    "lfm2-thinking": Renderer(lfm.render_thinking, lfm.BOS, sees=True, system_images="counted"),
-    "laguna": Renderer(laguna.render, laguna.BOS),
-    "poolside-v1": Renderer(laguna.render_poolside, laguna.BOS),
-    "cohere": Renderer(cohere.render, cohere.BOS),
-    "glimmer": Renderer(glimmer.render, glimmer.BOS, sees=True),
+    "lfm2": Renderer(lfm.render, sees=True, system_images="counted"),
+    "lfm2-thinking": Renderer(lfm.render_thinking, sees=True, system_images="counted"),
+    "laguna": Renderer(laguna.render),
+    "poolside-v1": Renderer(laguna.render_poolside),
+    "cohere": Renderer(cohere.render),
+    "glimmer": Renderer(glimmer.render, sees=True),
 }
