@@ -61,6 +61,24 @@ def overlap(text: str, tag: str) -> int:
     return 0
 
 
+class Chain:
+    """The content of one parser is what the next one reads."""
+
+    def __init__(self, first: AnswerParser, second: AnswerParser) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, text: str) -> Parsed:
+        return self._pass_on(self._first.feed(text))
+
+    def flush(self) -> Parsed:
+        return self._pass_on(self._first.flush()) + self._second.flush()
+
+    def _pass_on(self, parsed: Parsed) -> Parsed:
+        rest = Parsed("", parsed.thinking, parsed.tool_calls)
+        return rest + self._second.feed(parsed.content) if parsed.content else rest
+
+
 class Forgiving:
     """Gives the text of broken calls as content, and goes on behind it: a model's slip must not end an answer."""
 

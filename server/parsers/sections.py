@@ -67,6 +67,7 @@ class SectionParser:
         self._held = ""
         self._skips_space = sections.skips_lead and state == "content"
         self._body: list[str] = []  # of a call: what cannot hold its closing tag
+        self._before_call = ""  # white space that is dropped unless the call turns out to be text
         self._calls_made = 0
         self._has_thought = False
         self._error: BrokenCall | None = None
@@ -215,10 +216,10 @@ class SectionParser:
             return self._numbered(self._sections.read(body))
         except BadCall as error:
             if self._sections.on_bad == "error":
-                self._error = BrokenCall(str(error), self._sections.call_tags[0] + body + closing)
+                self._error = BrokenCall(str(error), self._before_call + self._sections.call_tags[0] + body + closing)
             if self._sections.on_bad == "text":
                 self._skips_space = False
-                return Parsed(self._sections.call_tags[0] + body + closing)
+                return Parsed(self._before_call + self._sections.call_tags[0] + body + closing)
             return NOTHING
 
     def _taken_body(self, last: str) -> str:
@@ -235,9 +236,9 @@ class SectionParser:
         except BadCall as error:
             if self._sections.finish:
                 self._state = "content"
-                raise BrokenCall(str(error), opening + body) from None
+                raise BrokenCall(str(error), self._before_call + opening + body) from None
             calls = []
-        return self._numbered(calls) if calls else Parsed(opening + body)
+        return self._numbered(calls) if calls else Parsed(self._before_call + opening + body)
 
     def _numbered(self, calls: Iterable[Call]) -> Parsed:
         numbered: list[ToolCall] = []
@@ -257,7 +258,9 @@ class SectionParser:
         at, tag = min(((held.find(tag), tag) for tag in tags if tag in held), default=(-1, ""))
         if at >= 0:
             self._held = held[at + len(tag) :]
-            return (held[:at].rstrip() if trims and tag not in bare else held[:at]), tag
+            text = held[:at].rstrip() if trims and tag not in bare else held[:at]
+            self._before_call = held[len(text) : at]
+            return text, tag
         end = len(held) - max(overlap(held, tag) for tag in tags)
         text = held[:end].rstrip() if trims else held[:end]
         self._held = held[len(text) :]

@@ -43,7 +43,8 @@ def messages(chat: str) -> list[Message]:
 
 
 def tools(chat: str) -> list[dict[str, Any]] | None:
-    return DATA["toolsets"].get(DATA["chats"][chat].get("tools"))
+    found: list[dict[str, Any]] | None = DATA["toolsets"].get(DATA["chats"][chat].get("tools"))
+    return found
 
 
 def rendered(renderer: str, chat: str, think: Think = None) -> str:
@@ -57,5 +58,6 @@ def rendered(renderer: str, chat: str, think: Think = None) -> str:
 def expected(case: dict[str, Any]) -> str:
     if "error" in case:
         return f"error: {case['error']}"
-    head = DATA["heads"][case["head"]] if "head" in case else ""
-    return (head + case["prompt"]).replace("{date}", datetime.date.today().isoformat())
+    head: str = DATA["heads"][case["head"]] if "head" in case else ""
+    prompt: str = case["prompt"]
+    return (head + prompt).replace("{date}", datetime.date.today().isoformat())
