@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from server.prompts import gotemplate
+from server.prompts import gotemplate, jinja
 
 Mode = Literal["rendered", "native"]
 Winner = Literal["renderer_parser", "renderer", "parser", "harmony", "go_template", "gguf_chat_template", "none"]
@@ -69,6 +69,13 @@ class TemplateChoice(msgspec.Struct, frozen=True, kw_only=True):
     def go(self) -> gotemplate.GoTemplate:
         """Raises InvalidTemplate."""
         return parsed_go(self.go_text)
+
+    @property
+    def source(self) -> str:
+        """What makes the prompts of chats: the text of the template, or the name of the renderer."""
+        if self.renderer:
+            return self.renderer
+        return self.go_text if self.mode == "rendered" else self.jinja_text or jinja.CHATML
 
     @property
     def is_bare(self) -> bool:

@@ -25,7 +25,7 @@ def choice(**facts: Any) -> TemplateChoice:
     return select(TemplateFacts(**facts))
 
 
-async def count(text: str) -> int:
+async def count(text: str, cuts: tuple[int, ...] = ()) -> int:
     return len(text)
 
 
