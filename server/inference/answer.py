@@ -74,7 +74,10 @@ class Inference:
                 return
             check_built(request)
             if request.count_only:
-                count = len(request.token_prompt or await lease.runner.tokenize(prompt.text, add_special=True))
+                if request.token_prompt:
+                    count = len(request.token_prompt)
+                else:
+                    count = len(await lease.runner.tokenize(prompt.text, add_special=True, cuts=prompt.cuts))
                 yield Chunk(done=True, reason="length", usage=Usage(prompt_tokens=count))
                 return
             grammar = grammar_of(request, entry.choice, prompt.text)
@@ -106,6 +109,7 @@ async def _generate(
 
     events = lease.runner.generate(
         request.token_prompt or prompt.text,
+        cuts=() if request.token_prompt else prompt.cuts,
         sampling=sampling,
         max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
         on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
@@ -147,7 +151,7 @@ def _reading(event: PromptProgress) -> Reading:
 async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished) -> Chunk:
     context: tuple[int, ...] = ()
     if not request.is_chat and not request.raw:
-        context = await lease.runner.tokenize(prompt.text + said)
+        context = await lease.runner.tokenize(prompt.text + said, cuts=prompt.cuts)
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,

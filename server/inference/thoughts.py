@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from server.messages.chat import GenerationRequest
 from server.messages.frames import ThoughtLimit
-from server.parsers.choose import THINK_TAGS, marked_parser
-from server.parsers.families import FAMILIES
-from server.parsers.sections import is_begun, thinks
+from server.parsers.choose import marked_parser
+from server.parsers.families import FAMILIES, Opening
+from server.parsers.families.opening import THINK_TAGS
+from server.parsers.sections import is_begun
 from server.prompts.selection import TemplateChoice
 
 _HARMONY_FINAL = "<|channel|>final<|message|>"
@@ -54,7 +55,8 @@ def thought_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) 
     last = request.messages[-1] if request.messages else None
     name = family_name(choice, bool(request.tools))
     shows_tags = choice.mode == "native" and all(tag in choice.jinja_text for tag in THINK_TAGS)
-    if is_begun(last) and name:
+    opens_thought = prompt.rstrip().endswith(THINK_TAGS[0])
+    if is_begun(last) and name and not opens_thought:
         return Thought()
     if name in _CONTENT:
         after, bridge = _CONTENT[name]
@@ -64,7 +66,8 @@ def thought_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) 
     if shows_tags and (not name or THINK_TAGS[1] in FAMILIES[name].visible or not FAMILIES[name].thinks):
         tags = THINK_TAGS
     elif name in _THINK_FIRST:
-        is_first = thinks(request.think, _THINK_FIRST[name])
+        opening = Opening(think=request.think, last=last, prompt=prompt)
+        is_first = opening.begins_with_thought(_THINK_FIRST[name])
         tags = tags if is_first else None
     elif name and name not in _TAGS:
         tags = THINK_TAGS if FAMILIES[name].thinks and request.think else None

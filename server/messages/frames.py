@@ -89,6 +89,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     """Start a stream.
 
     `prompt`: text (tokenized with special tokens, one BOS where the vocabulary wants one) or token ids as they are.
+    `cuts`: rising places in a text that no token reaches across.
     `max_tokens`: None is no limit but that of the context. `on_overflow`: what happens to a prompt longer than the
     context: "truncate" keeps its head (`num_keep`) and its newest tokens, "refuse" raises ContextExceeded.
     `logprobs`: alternatives per token; None for no log-probabilities at all.
@@ -99,6 +100,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
 
     id: int
     prompt: str | tuple[int, ...]
+    cuts: tuple[int, ...] = ()
     sampling: SamplingOptions = SamplingOptions()
     max_tokens: int | None = None
     on_overflow: Literal["truncate", "refuse"] = "truncate"
@@ -132,8 +134,11 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Tokenize(msgspec.Struct, frozen=True, kw_only=True, tag="tokenize"):
+    """`cuts` as in Submit; with them special tokens are parsed."""
+
     id: int
     text: str
+    cuts: tuple[int, ...] = ()
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False
@@ -168,7 +173,8 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
-    """The model is ready. Token texts are as the vocabulary has them."""
+    """The model is ready. Token texts are as the vocabulary has them; `control_texts` are those of all tokens that are
+    no text, such as <|im_end|>."""
 
     context_tokens: int
     slots: int
@@ -177,6 +183,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     add_bos: bool
     bos_text: str = ""
     eos_text: str = ""
+    control_texts: tuple[str, ...] = ()
     can_shift: bool = True
     gpu_layers: int = 0
     total_layers: int = 0

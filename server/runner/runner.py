@@ -225,6 +225,7 @@ class Runner:
         self,
         prompt: str | Sequence[int],
         *,
+        cuts: Sequence[int] = (),
         sampling: SamplingOptions = DEFAULT_SAMPLING,
         max_tokens: int | None = None,
         on_overflow: Literal["truncate", "refuse"] = "truncate",
@@ -237,13 +238,15 @@ class Runner:
         with_tokens: bool = False,
         with_progress: bool = False,
     ) -> AsyncGenerator[PromptProgress | Delta | Finished, None]:
-        """The answer in pieces, Finished at the end. Leaving early, by `aclose` or cancellation, frees the slot.
+        """The answer in pieces, Finished at the end. No token of a prompt reaches across `cuts`, rising places in its
+        text. Leaving early, by `aclose` or cancellation, frees the slot.
 
         Raises ContextExceeded, RunnerDied and whatever else the runner names.
         """
         submit = Submit(
             id=next(self._ids),
             prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+            cuts=tuple(cuts),
             sampling=sampling,
             max_tokens=max_tokens,
             on_overflow=on_overflow,
@@ -307,10 +310,17 @@ class Runner:
         with anyio.move_on_after(SMALL_SEND_SECONDS, shield=True), contextlib.suppress(RunnerDied):
             await self._send(Cancel(request))
 
-    async def tokenize(self, text: str, add_special: bool = False, *, parse_special: bool = True) -> tuple[int, ...]:
-        """Token ids of a text; with `add_special` a BOS in front where the vocabulary wants one."""
+    async def tokenize(
+        self, text: str, add_special: bool = False, *, parse_special: bool = True, cuts: Sequence[int] = ()
+    ) -> tuple[int, ...]:
+        """Token ids of a text; with `add_special` a BOS in front where the vocabulary wants one.
+
+        No token reaches across `cuts`, rising places in the text.
+        """
         request = next(self._ids)
-        command = Tokenize(id=request, text=text, add_special=add_special, parse_special=parse_special)
+        command = Tokenize(
+            id=request, text=text, cuts=tuple(cuts), add_special=add_special, parse_special=parse_special
+        )
         event = await self._ask(request, command)
         assert isinstance(event, Tokens)
         return event.tokens
