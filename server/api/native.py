@@ -37,7 +37,7 @@ def _format_text(request: Answering, body: bytes) -> str:
         return ""
     try:
         raw = bytes(msgspec.json.decode(body, type=_Formatted).format)
-    except msgspec.DecodeError:  # only the lenient decoder reads this body
+    except (msgspec.DecodeError, RecursionError):  # only the lenient decoder reads this body
         raw = b""
     return (raw or encode(request.format)).decode()
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.errors import ContextExceeded, RunnerDied
+from server.errors import ContextExceeded, RunnerDied, ServerBusy
 from server.messages.chat import (
     Chunk,
     GenerationRequest,
@@ -206,6 +206,15 @@ async def test_an_early_failure_keeps_its_status(server: Server, stream: bool) -
     assert answer.headers["content-type"] == JSON
     assert "longer than the context length" in answer.json()["error"]
     assert server.inference.closed == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_full_queue_says_when_to_come_back(server: Server, stream: bool) -> None:
+    """native-api 95, runtime 41"""
+    server.inference.script = script(error=ServerBusy())
+    answer = await server.post("/api/chat", {**CHAT, "stream": stream})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {"error": "server busy, please try again.  maximum pending requests exceeded"}
 
 
 async def test_a_late_failure_is_the_last_line(server: Server) -> None:
