@@ -95,10 +95,13 @@ def _logprobs(entries: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
     return [_entry(entry) for entry in entries]
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _function(call: ToolCall) -> dict[str, Any]:
     function = call.function
-    named = {"index": function.index, "name": function.name, "arguments": function.arguments}
-    return {**omit_empty({"id": call.id}), "function": named}
+    return {"function": {"index": function.index, "name": function.name, "arguments": function.arguments}}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {**omit_empty({"id": call.id}), **_function(call)}
 
 
 def _statistics(usage: Usage | None) -> dict[str, int]:
@@ -147,7 +150,7 @@ def generate_object(model: str, chunk: Chunk) -> dict[str, Any]:
         "done": chunk.done,
         **omit_empty({"done_reason": chunk.reason, "context": chunk.context}),
         **_statistics(chunk.usage),
-        **omit_empty({"tool_calls": [_call(call) for call in chunk.tool_calls]}),
+        **omit_empty({"tool_calls": [_function(call) for call in chunk.tool_calls]}),
         **_debug_info(chunk),
         **omit_empty({"logprobs": _logprobs(chunk.logprobs)}),
     }
@@ -177,6 +180,8 @@ class NativeStream:
 
     def __init__(self, model: str, is_chat: bool) -> None:
         self._model = model
+        self._is_chat = is_chat
+        self._held: tuple[ToolCall, ...] = ()
         self._object = chat_object if is_chat else generate_object
         self._head = b'{"model":' + encode(model) + b',"created_at":"'
         text_key = b'"message":{"role":"assistant","content":' if is_chat else b'"response":'
@@ -186,9 +191,16 @@ class NativeStream:
     def __call__(self, chunk: Chunk) -> bytes | Response:
         if chunk.rendered is not None or chunk.reason in ("load", "unload"):
             return json_answer(self._object(self._model, chunk))
+        if not self._is_chat:
+            chunk = self._calls_last(chunk)
         if chunk.done or chunk.logprobs or chunk.tool_calls or chunk.thinking:
             return encode(self._object(self._model, chunk)) + b"\n"
         return self._head + utc_timestamp().encode() + self._middle + encode(chunk.text) + self._tail
+
+    def _calls_last(self, chunk: Chunk) -> Chunk:
+        """Calls of `/api/generate` stand in the last object."""
+        self._held += chunk.tool_calls
+        return msgspec.structs.replace(chunk, tool_calls=self._held if chunk.done else ())
 
 
 def left_out(chunk: Chunk) -> dict[str, str]:

@@ -50,4 +50,4 @@ def _path(target: bytes) -> bytes:
 
 def speak_plainly() -> None:
     """For every connection from now on."""
-    hypercorn.protocol.H11Protocol = PlainProtocol  # type: ignore[misc]
+    hypercorn.protocol.H11Protocol = PlainProtocol  # type: ignore[attr-defined]

@@ -197,6 +197,17 @@ async def test_tool_calls(server: Server) -> None:
     assert len(answer.json()["message"]["tool_calls"]) == 2
 
 
+async def test_calls_of_generate_are_in_the_last_object(server: Server) -> None:
+    call = ToolCall(id="call_abcdefgh", function=ToolFunction(name="f", arguments={"z": 1}))
+    server.inference.script = script(Chunk(text="a"), Chunk(tool_calls=(call,)), LAST)
+    text, empty, last = lines(await server.post("/api/generate", GENERATE))
+    assert [timeless(text)["response"], timeless(empty)["response"]] == ["a", ""]
+    assert "tool_calls" not in empty
+    assert last["tool_calls"] == [{"function": {"index": 0, "name": "f", "arguments": {"z": 1}}}]
+    whole = (await server.post("/api/generate", {**GENERATE, "stream": False})).json()
+    assert whole["tool_calls"] == last["tool_calls"]
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_early_failure_keeps_its_status(server: Server, stream: bool) -> None:
     """native-api 158, 160"""
