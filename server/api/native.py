@@ -5,8 +5,10 @@ A streamed piece of text is the common case, so its constant parts are bytes alr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -20,8 +22,12 @@ from server.api.services import services_of
 from server.api.streaming import Streamed, all_of, read_body
 from server.errors import InvalidRequest
 from server.messages.chat import Chunk, GenerationRequest, TokenLogprob, ToolCall, TopLogprob, Usage
+from server.messages.options import OPTION_NAMES
 
 MAX_TOP_LOGPROBS = 20
+MAX_TOLD_OPTIONS = 20
+
+log = logging.getLogger(__name__)
 
 
 # ---- requests ------------------------------------------------------------------------------------------------------
@@ -209,6 +215,12 @@ def left_out(chunk: Chunk) -> dict[str, str]:
     return {name: str(count) for name, count in counts.items() if count}
 
 
+def ignored_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """A header with the names of options that nobody knows: misspelt ones, and those of older versions."""
+    names = [quote(name[:64], safe="") for name, value in options.items() if name not in OPTION_NAMES]
+    return {"X-Puna-Ignored-Options": ", ".join(names[:MAX_TOLD_OPTIONS])} if names else {}
+
+
 # ---- routes --------------------------------------------------------------------------------------------------------
 
 
@@ -224,9 +236,13 @@ async def chat(request: Request, asked: ChatRequest) -> ASGIApp:
 
 async def _answer(request: Request, asked: GenerationRequest, stream: bool) -> ASGIApp:
     chunks = services_of(request).inference.answer(asked)
+    ignored = ignored_options(asked.options)
+    if ignored:
+        log.info("options of a request for %r that nobody knows: %s", asked.model, *ignored.values())
     if stream:
-        return Streamed(chunks, NativeStream(asked.model, asked.is_chat), headers=left_out)
+        rendered = NativeStream(asked.model, asked.is_chat)
+        return Streamed(chunks, rendered, headers=lambda first: {**left_out(first), **ignored})
     whole = merged(await all_of(request, chunks))
     answer = json_answer((chat_object if asked.is_chat else generate_object)(asked.model, whole))
-    answer.headers.update(left_out(whole))
+    answer.headers.update({**left_out(whole), **ignored})
     return answer

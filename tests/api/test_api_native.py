@@ -197,6 +197,16 @@ async def test_tool_calls(server: Server) -> None:
     assert len(answer.json()["message"]["tool_calls"]) == 2
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_options_that_nobody_knows_are_named(server: Server, stream: bool) -> None:
+    """runtime 70, native-api 98"""
+    body = {**GENERATE, "stream": stream, "options": {"temprature": 1, "a\r\nb": 2, "top_k": 3}}
+    answer = await server.post("/api/generate", body)
+    assert (answer.status_code, answer.headers["x-puna-ignored-options"]) == (200, "temprature, a%0D%0Ab")
+    answer = await server.post("/api/generate", {**GENERATE, "options": {"top_k": 3}})
+    assert "x-puna-ignored-options" not in answer.headers
+
+
 async def test_calls_of_generate_are_in_the_last_object(server: Server) -> None:
     call = ToolCall(id="call_abcdefgh", function=ToolFunction(name="f", arguments={"z": 1}))
     server.inference.script = script(Chunk(text="a"), Chunk(tool_calls=(call,)), LAST)
