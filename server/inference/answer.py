@@ -70,7 +70,7 @@ class Inference:
             load_ns = time.perf_counter_ns() - arrived_ns
             prompt = await build_prompt(request, entry, lease)
             if request.debug_render_only:
-                yield Chunk(rendered=prompt.text, image_count=prompt.image_count)
+                yield Chunk(rendered=prompt.text, image_count=prompt.image_count, dropped_messages=prompt.dropped)
                 return
             check_built(request)
             if request.count_only:

@@ -115,7 +115,7 @@ class _Loading:
             use_mmap=plan.use_mmap,
             use_mmap_automatic=options.use_mmap is None,
             num_thread=options.num_thread,
-            draft_num_predict=options.draft_num_predict,
+            draft_num_predict=options.draft_num_predict or 0,
         )
         self._note_limits(is_automatic)
         notes = tuple(dict.fromkeys(self.notes))

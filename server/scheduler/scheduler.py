@@ -245,9 +245,12 @@ class Scheduler:
         self._tasks.start_soon(self._live, process, name=f"runner of {command.order.name}")
 
     async def _live(self, process: Process) -> None:
+        """Whatever goes wrong in here ends this runner; out of the task group it would end the server."""
         number = process.start.runner
         try:
             await process.live()
+        except Exception:
+            log.exception("the runner of %s was given up", process.start.order.name)
         finally:
             self._post(events.Exited(number))  # means nothing but after a life that was cut short
             del self._processes[number]
@@ -274,7 +277,10 @@ class Scheduler:
     async def _discover_early(self) -> None:
         """Know the machine before the first request asks, but after the server's own start."""
         await anyio.sleep(DISCOVERY_DELAY_SECONDS)
-        await self._known_devices()
+        try:
+            await self._known_devices()
+        except Exception:  # a request will ask again, and be told
+            log.exception("the devices of this machine could not be found")
 
     async def _known_devices(self) -> tuple[Device, ...]:
         if self._devices is None:
@@ -298,7 +304,11 @@ class Scheduler:
         async with self._measuring:
             if not at_once and self._clock.now() < self._measured_at + READING_SECONDS:
                 return
-            reading = await self._hardware.measure()
+            try:
+                reading = await self._hardware.measure()
+            except Exception:  # the last reading goes on to count; a load that does not fit will say so
+                log.exception("free memory could not be read")
+                return
             self._measured_at = self._clock.now()
         overhead = self._settings.gpu_overhead_bytes
         self._post(events.Measured(_without(reading.free, overhead), _without(reading.total, overhead)))

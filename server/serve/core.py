@@ -25,6 +25,7 @@ from server.scheduler import Scheduler
 from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
+from server.serve.wire import speak_plainly
 from server.settings import Settings, is_loopback, paths, runner_environ
 from server.store import Store
 from server.version import VERSION
@@ -106,6 +107,7 @@ def _prepare(store: Store, settings: Settings, with_starter: bool) -> None:
 async def _serve_http(
     app: ASGIFramework, listener: socket.socket, services: Services, on_ready: Callable[[], None]
 ) -> None:
+    speak_plainly()
     config = Config()
     config.graceful_timeout = GRACEFUL_SECONDS
     config.keep_alive_timeout = IDLE_CONNECTION_SECONDS

@@ -25,6 +25,7 @@ _LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn":
            "warning": logging.WARNING, "error": logging.ERROR}  # fmt: skip
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,9})?")
+_NETWORK = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\])/([0-9]+)(?::(?:[0-9]+|\*))?")
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*)(?:/([^\s]*))?")
 
 
@@ -88,20 +89,20 @@ def _read_origins(text: str) -> tuple[str, ...]:
 
 
 def _read_origin(entry: str) -> str:
-    """An origin, a pattern with one `*`, or `scheme://network/bits[:port]`."""
+    """An origin, a pattern with one `*`, or a network: `[scheme://]network/bits[:port]`."""
     if entry.count("*") > 1 or re.search(r"\s", entry):
         raise ValueError(entry)
+    network = _NETWORK.fullmatch(entry)
+    if network:
+        ipaddress.ip_network(f"{network[1].strip('[]')}/{network[2]}", strict=False)
+        return entry
     if "*" in entry:
         return entry
     match = _ORIGIN.fullmatch(entry)
     if match is None or (not match[2] and match[1] != "file"):
         raise ValueError(entry)
     if match[3]:
-        bits, _, port = match[3].partition(":")
-        if port and not port.isdecimal():
-            raise ValueError(entry)
-        ipaddress.ip_network(f"{match[2].strip('[]')}/{bits}", strict=False)
-        return entry
+        raise ValueError(entry)
     return entry.removesuffix("/") if match[2] else entry
 
 
@@ -131,5 +132,5 @@ ORIGINS = Kind(
     "list",
     _read_origins,
     "a comma-separated list of origins such as https://example.com or chrome-extension://*, "
-    "each with at most one * and no path, or of networks such as http://192.168.1.0/24",
+    "each with at most one * and no path, or of networks such as http://192.168.1.0/24 or 10.0.0.0/8",
 )
