@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from server.api.responses import BARE_JSON
+from server.api.routes import Handler
 from server.api.wire_body import read_fields
 from server.api.wire_fields import Fields
 
@@ -69,3 +70,18 @@ class Taking:
 def takes(name: str, schema: Schema) -> Callable[[Callable[[Request, Fields], Awaitable[ASGIApp]]], Taking]:
     """`@takes("ChatCompletion", SCHEMA)` above `async def completions(request, fields)`."""
     return lambda handle: Taking(name, schema, handle)
+
+
+HandlerType = TypeVar("HandlerType", bound=Handler)
+
+
+def of_form(name: str, schema: Schema) -> Callable[[HandlerType], HandlerType]:
+    """Says that a handler reads a form, which it does by itself."""
+
+    def describe(handler: HandlerType) -> HandlerType:
+        said = {"body_name": name, "body_schema": schema, "body_media_type": "multipart/form-data"}
+        for attribute, value in said.items():
+            setattr(handler, attribute, value)
+        return handler
+
+    return describe
