@@ -12,6 +12,7 @@ import msgspec
 from server.messages.chat import Message, Think, ToolCall
 from server.parsers.base import NOTHING, AnswerParser, Parsed, PlainParser
 from server.parsers.families import FAMILIES, Family, Opening
+from server.parsers.sections import SectionParser
 from server.parsers.thinking import ThinkingParser
 from server.parsers.tools import ToolCallParser
 
@@ -104,6 +105,8 @@ def _of_family(
     if opens_by_tags:  # whether a thought has begun is seen in the prompt, not known of the family
         opening = msgspec.structs.replace(opening, think=False)
     parser: AnswerParser = family.start(opening)
+    if is_native and isinstance(parser, SectionParser):
+        parser = parser.keeping_text_end()  # as the engine's own parsers do, which clients of such models know
     visible = family.visible
     if opening.tools and not family.calls:
         tag = choice.tool_tag
