@@ -56,4 +56,6 @@ def check_built(request: GenerationRequest) -> None:
     a model, or only renders a prompt, asks for none of it."""
     if request.images or any(message.images for message in request.messages):
         # Clients search the sentence for its first words.
-        raise Unsupported("image input is not supported: Puna reads only text as yet; send the request without images.")
+        raise Unsupported(
+            "image input is not supported: Puna reads neither images nor sound yet; send the request without them."
+        )

@@ -72,7 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-_KINDS: dict[str, str] = {
+OPTION_KINDS: dict[str, str] = {
     "num_ctx": "integer", "num_batch": "integer", "num_gpu": "integer", "main_gpu": "integer", "use_mmap": "boolean",
     "num_thread": "integer", "draft_num_predict": "integer", "num_keep": "integer", "num_predict": "integer",
     "seed": "integer", "temperature": "float32", "top_k": "integer", "top_p": "float32", "min_p": "float32",
@@ -85,7 +85,7 @@ _KINDS: dict[str, str] = {
     "mirostat": "integer", "mirostat_tau": "float32", "mirostat_eta": "float32", "samplers": "array",
     "ignore_eos": "boolean", "logit_bias": "bias", "max_predict_ms": "integer",
 }  # fmt: skip
-OPTION_NAMES = tuple(_KINDS)
+OPTION_NAMES = tuple(OPTION_KINDS)
 _RUNNER_FIELDS = frozenset(RunnerOptions.__struct_fields__)
 
 
@@ -101,7 +101,7 @@ def read_options(*layers: Mapping[str, Any] | None) -> Options:
         for name, value in (layer or {}).items():
             if value is None:
                 continue
-            if name not in _KINDS:
+            if name not in OPTION_KINDS:
                 unknown[name] = None
                 continue
             target = runner if name in _RUNNER_FIELDS else sampling
@@ -110,7 +110,7 @@ def read_options(*layers: Mapping[str, Any] | None) -> Options:
 
 
 def _checked(name: str, value: Any) -> Any:
-    kind = _KINDS[name]
+    kind = OPTION_KINDS[name]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == "integer" and is_number:
         # What crosses the pipe to a runner has 64 bits; int() refuses the infinite.

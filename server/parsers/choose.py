@@ -13,6 +13,7 @@ from server.messages.chat import Message, Think, ToolCall
 from server.parsers.base import NOTHING, AnswerParser, Chain, Forgiving, Parsed, PlainParser
 from server.parsers.families import FAMILIES, Family, Opening
 from server.parsers.families.opening import THINK_TAGS
+from server.parsers.sections import SectionParser
 from server.parsers.thinking import ThinkingParser
 from server.parsers.tools import ToolCallParser
 
@@ -103,7 +104,10 @@ def _of_family(
     opens_by_tags = is_native and uses_tags and _shows_thinking(choice.jinja_text)
     if opens_by_tags:  # whether a thought has begun is seen in the prompt, not known of the family
         opening = msgspec.structs.replace(opening, think=False)
-    parser: AnswerParser = Forgiving(family.start(opening))
+    started: AnswerParser = family.start(opening)
+    if is_native and isinstance(started, SectionParser):
+        started = started.keeping_text_end()  # as the engine's own parsers do, which clients of such models know
+    parser: AnswerParser = Forgiving(started)
     visible = family.visible
     if opening.tools and not family.calls:
         tag = choice.tool_tag

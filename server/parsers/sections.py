@@ -63,6 +63,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
 class SectionParser:
     def __init__(self, sections: Sections, state: State = "content") -> None:
         self._sections = sections
+        self._keeps_text_end = self._has_said = False
         self._state: State = state
         self._held = ""
         self._skips_space = sections.skips_lead and state == "content"
@@ -71,6 +72,11 @@ class SectionParser:
         self._calls_made = 0
         self._has_thought = False
         self._error: BrokenCall | None = None
+
+    def keeping_text_end(self) -> SectionParser:
+        """This parser, which leaves the white space between a text and the first call to the text."""
+        self._keeps_text_end = True
+        return self
 
     def feed(self, text: str) -> Parsed:
         """Raises BrokenCall for a body that an earlier piece brought."""
@@ -256,12 +262,15 @@ class SectionParser:
             self._skips_space = not self._held
         held = self._held
         at, tag = min(((held.find(tag), tag) for tag in tags if tag in held), default=(-1, ""))
+        end = at if at >= 0 else len(held) - max(overlap(held, tag) for tag in tags)
+        if self._state == "content":
+            self._has_said = self._has_said or bool(held[:end].strip())
+            trims = trims and not (self._keeps_text_end and self._has_said and not self._calls_made)
         if at >= 0:
             self._held = held[at + len(tag) :]
             text = held[:at].rstrip() if trims and tag not in bare else held[:at]
             self._before_call = held[len(text) : at]
             return text, tag
-        end = len(held) - max(overlap(held, tag) for tag in tags)
         text = held[:end].rstrip() if trims else held[:end]
         self._held = held[len(text) :]
         return text, None

@@ -175,6 +175,7 @@ class Connection:
     path: str
     body: bytes
     method: str = "POST"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     sent: list[Message] = field(default_factory=list)
     _incoming: list[Message] = field(default_factory=list)
     _left: anyio.Event = field(default_factory=anyio.Event)
@@ -211,7 +212,7 @@ class Connection:
             "raw_path": self.path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"host", b"127.0.0.1:11434")],
+            "headers": [(b"host", b"127.0.0.1:11434"), *self.headers],
             "client": ("127.0.0.1", 5000),
             "server": ("127.0.0.1", 11434),
         }

@@ -54,6 +54,15 @@ def test_go_template() -> None:
     assert reading(go_text=GO, think=False).visible == ()
 
 
+def test_space_before_a_call_in_a_template_of_the_weights() -> None:
+    """It belongs to the text where there is one, as the reference's engine has it; alone it is nothing."""
+    given = {"jinja_text": SCRIPTED, "tools": TOOLS}
+    assert read(f"Look.\n{CALL}\n{CALL}\n", **given)["content"] == "Look.\n"
+    assert "content" not in read(f"\n\n{CALL}", **given)
+    assert read(f"<think>hm</think>\n\n{CALL}", **given)["calls"][0]["name"] == "get_weather"
+    assert "content" not in read(f"<think>hm</think>\n\n{CALL}", **given)
+
+
 def test_prompt_that_opened_the_thought() -> None:
     """templates 72"""
     assert read("hm</think>Hi", go_text=GO, think=True, prompt="…<think>\n") == {"content": "Hi", "thinking": "hm"}

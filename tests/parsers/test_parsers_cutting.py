@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from server.parsers import AnswerParser
 from server.parsers.base import Forgiving
 from server.parsers.families import FAMILIES, Opening
+from server.parsers.sections import SectionParser
 from server.parsers.thinking import ThinkingParser
 from server.parsers.tools import ToolCallParser
 from tests.parsers import recorded
@@ -52,6 +53,16 @@ def test_families(name: str, text: str, cuts: list[int], think: bool | None) -> 
 
     check(start, text, cuts)
     assert "error" not in check(lambda: Forgiving(start()), text, cuts)
+
+
+@given(text=texts, cuts=st.lists(st.integers(0, 200), max_size=4))
+@settings(max_examples=80, deadline=None)
+def test_families_whose_texts_keep_their_end(text: str, cuts: list[int]) -> None:
+    for name in ("qwen3", "qwen3-thinking", "glm-4.7"):
+        opening = Opening(think=True, tools=TOOLS)
+        parsers = (FAMILIES[name].start(opening) for _ in range(3))
+        kept = (parser.keeping_text_end() for parser in parsers if isinstance(parser, SectionParser))
+        check(lambda made=kept: next(made), text, cuts)
 
 
 @pytest.mark.parametrize("tag", ["<tool_call>", "{", "[", "[TOOL_CALLS] [", "<|x|>"])
