@@ -36,8 +36,14 @@ def store_errors(action: str) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """The folder and its parents, open to read for everyone (0755 under the usual umask)."""
-    path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    """The folder and its parents, open to read for everyone (0755 under the usual umask), and there after a crash."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    path.mkdir(mode=0o755, exist_ok=True)
+    with contextlib.suppress(OSError):  # a parent that may be used but not read
+        sync_folder(path.parent)
 
 
 def create_temporary(folder: Path) -> tuple[int, Path]:
@@ -45,6 +51,27 @@ def create_temporary(folder: Path) -> tuple[int, Path]:
     make_folder(folder)
     path = folder / f"sha256-{secrets.randbelow(10**19)}"
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY | _NO_FOLLOW, 0o644), path
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """An empty file for something else to write into; removed at the end unless it has been moved away by then."""
+    handle, path = create_temporary(folder)
+    os.close(handle)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable that something else has written."""
+    handle = os.open(path, os.O_RDWR | _BINARY)  # Windows syncs only what may be written
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_folder(path: Path) -> None:
