@@ -46,7 +46,8 @@ def main(words: list[str]) -> int:
         if arguments.errand == "try-cpu":
             return EXIT_OK if cputrial.try_library(*details) else EXIT_FAILED
         if arguments.errand == "quantize":
-            quantize(*details, exceptions=dict(arguments.tensor))
+            source, target, file_type = details
+            quantize(source, target, file_type, dict(arguments.tensor))
             return EXIT_OK
         if arguments.errand == "devices":
             cpu.load_backends("", arguments.cache, own_command())

@@ -116,11 +116,12 @@ class Blobs:
         """A blob to write piece by piece. Raises OSError."""
         return Incoming(self)
 
-    def adopt(self, path: Path) -> tuple[str, bool]:
-        """Make a blob of a finished temporary file of this folder: its digest, and whether it is new. Raises
-        OSError."""
-        with path.open("rb") as file:
-            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    def adopt(self, path: Path, digest: str = "") -> tuple[str, bool]:
+        """Make a blob of a finished temporary file of this folder: its digest, computed where it is not known yet, and
+        whether it is new. Raises OSError."""
+        if not digest:
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         if self.touch(digest):
             return digest, False
         sync_file(path)

@@ -65,8 +65,8 @@ class Creation:
         base = find_base(self._store, request, self._report)
         parts = base.parts + adapter_parts(self._store, request.adapters or {}, base, self._report)
         if request.draft_files:
-            wanted = quantization_type(request.draft_quantize)
-            parts += draft_parts(self._store, request.draft_files, wanted, self._report)
+            draft_type = quantization_type(request.draft_quantize)
+            parts += draft_parts(self._store, request.draft_files, self._report, draft_type)
         for part in parts:
             self._remember(part.layer.digest, part.is_new)
         parts = self._quantized(parts)

@@ -55,7 +55,7 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
         return _model_base(store, request)
     if request.files is None:
         raise InvalidRequest("neither 'from' or 'files' was specified")
-    parts = _file_parts(store, request.files, request.quantization_type, report)
+    parts = _file_parts(store, request.files, report, request.quantization_type)
     paths = {digests.normal(digest): path for path, digest in request.files.items()}
     for part in parts:
         if part.layer.media_type == manifest.ADAPTER:
@@ -89,9 +89,9 @@ def _check_adapter(path: str, part: Part, base: Sequence[Part]) -> None:
         check_adapter(path, part.header, models[-1])
 
 
-def draft_parts(store: Store, files: Mapping[str, str], wanted: str, report: Report) -> tuple[Part, ...]:
+def draft_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
-    parts = _file_parts(store, files, wanted, report)
+    parts = _file_parts(store, files, report, quantization)
     if [part.layer.media_type for part in parts] != [manifest.MODEL]:
         raise InvalidRequest("a DRAFT is one GGUF model; give a single file")
     draft = parts[0]
@@ -133,8 +133,8 @@ def _model_part(store: Store, layer: Layer, name: ModelName) -> Part:
 # ---- uploaded files ------------------------------------------------------------------------------------------------
 
 
-def _file_parts(store: Store, files: Mapping[str, str], wanted: str, report: Report) -> tuple[Part, ...]:
-    """`wanted` is the type that the weights are going to be quantized to, "" for none."""
+def _file_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str = "") -> tuple[Part, ...]:
+    """`quantization` is the type that the weights are going to get, "" where they stay as they are."""
     _refuse_safetensors(files)
     paths = {path: _uploaded(store, path, digest) for path, digest in files.items()}
     if not any(path.endswith(".gguf") or _has_magic(store, digest) for path, digest in paths.items()):
@@ -142,7 +142,7 @@ def _file_parts(store: Store, files: Mapping[str, str], wanted: str, report: Rep
     parts = {path: _file_part(store, path, paths[path], report) for path in sorted(paths)}
     whole = _joined(store, parts, report)
     for part in whole:
-        _check_model(part, wanted, report)
+        _check_model(part, report, quantization)
     return whole
 
 
@@ -202,12 +202,12 @@ def _file_part(store: Store, path: str, digest: str, report: Report) -> Part:
     return Part(layer, header)
 
 
-def _check_model(part: Part, wanted: str, report: Report) -> None:
+def _check_model(part: Part, report: Report, quantization: str = "") -> None:
     header = part.header
     if header is None or part.layer.media_type != manifest.MODEL:
         return
     check_loadable(header)
-    if not header.has_embedded_encoder and wanted in ("", header.file_type):
+    if not header.has_embedded_encoder and quantization in ("", header.file_type):
         size = part.layer.size
         report(Progress(status="validating GGUF model", digest=WORK_DIGEST, total=size, completed=size))
         report(Progress(status="verifying conversion"))

@@ -133,6 +133,9 @@ class _Child:
 @contextlib.contextmanager
 def _child(header: GgufHeader, wanted: str, target: Path) -> Iterator[_Child]:
     """It has ended when the context has."""
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             _command(header, wanted, target),
@@ -141,7 +144,7 @@ def _child(header: GgufHeader, wanted: str, target: Path) -> Iterator[_Child]:
             stderr=errors,
             bufsize=0,
             cwd=None if getattr(sys, "frozen", False) else PACKAGE_ROOT,
-            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+            creationflags=flags,
         )
         with process:
             try:

@@ -53,9 +53,9 @@ def test_an_adapter_is_stored_as_a_layer_of_its_own(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ((MODELS / "foreign.gguf").read_bytes(), '"x.gguf" was made for another base: the sizes of output.weight differ'),
+        ((MODELS / "foreign.gguf").read_bytes(), "was made for another base: the sizes of output.weight differ"),
         (adapter(*pair("blk.7.attn_q.weight", 512, 512)), "another base: this one has no tensor blk.7.attn_q.weight"),
-        (adapter(*pair("output.weight", 512, 512), general__architecture="qwen2"), "architecture qwen2, and the base is"),
+        (adapter(*pair("output.weight", 512, 512), general__architecture="qwen2"), "architecture qwen2, and"),
         (adapter(*pair("output.weight", 512, 512), adapter__type="ia3"), "adapter of the kind ia3; only LoRA"),
         (adapter(*pair("output.weight", 512, 512), adapter__type=None), "adapter of the kind unknown; only LoRA"),
         (adapter(*pair("output.weight", 512, 512, 2, 4)), "the sizes of output.weight differ"),
