@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
 import random
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from server.errors import InvalidRequest, ModelNotFound, NotImplementedYet, StoreError
-from server.messages.names import ModelName
+from server.errors import ModelNotFound
 from server.store import CreateRequest, Store
 from tests.store.crash_child import CHANGES, State, plan
 from tests.store.gguf_builder import small_model
+from tests.store.rival_child import check_whole, work
 
 ROOT = Path(__file__).parents[2]
-PLANS, KILLS = 10, 12  # kills of each plan, at moments that fixed numbers choose
+PLANS, KILLS = 10, 20  # kills of each plan, at moments that fixed numbers choose
 MEMORY = Path("/dev/shm")  # what a kill leaves does not depend on the disk, and syncing is quick here
 
 
@@ -42,18 +43,6 @@ def crash(root: Path, rounds: list[tuple[int, int]]) -> list[dict[str, int]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def check_whole(store: Store) -> None:
-    """Every model that is listed has all its blobs, with the right content."""
-    for model in store.list():
-        for digest in model.manifest.digests:
-            content = store.blobs.path(digest).read_bytes()
-            assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest, f"{model.name} lacks {digest}"
-        assert model.gguf is not None
-        assert model.size == sum(store.blobs.path(layer.digest).stat().st_size for layer in model.manifest.layers) + (
-            store.blobs.path(model.manifest.config.digest).stat().st_size
-        )
-
-
 def installed(store: Store) -> State:
     """What the store lists, in the terms of a plan."""
     check_whole(store)
@@ -64,6 +53,18 @@ def installed(store: Store) -> State:
     }
 
 
+def read_until(store: Store, over: threading.Event) -> set[str]:
+    """The names that were listed meanwhile. What is listed may be deleted while one looks at it."""
+    seen = set()
+    while not over.is_set():
+        for model in store.list():
+            seen.add(model.name.short)
+            model.details(with_lengths=True)
+            with contextlib.suppress(ModelNotFound):
+                store.get(store.resolve(model.name.full))
+    return seen
+
+
 def used(store: Store) -> set[str]:
     return {digest.replace(":", "-") for model in store.list() for digest in model.manifest.digests}
 
@@ -71,7 +72,7 @@ def used(store: Store) -> set[str]:
 if sys.platform != "win32":
 
     def test_killed_at_any_moment(folder: Path) -> None:
-        """120 kills during create, replace, copy and delete: what is listed is what was whole, with its content, before
+        """200 kills during create, replace, copy and delete: what is listed is what was whole, with its content, before
         or after the change that was cut off; the next start leaves no other file, and the folder can be used on."""
         totals = [outcome["calls"] for outcome in crash(folder, [(plan, 0) for plan in range(PLANS)])]
         assert min(totals) > 10 * KILLS
@@ -131,34 +132,6 @@ if sys.platform == "linux":
             assert calls[at + 1] == ("fsync", str(Path(calls[at][1]).parent), "")
 
 
-def work(store: Store, seed: int) -> int:
-    """Random changes of a few names; how many of them succeeded."""
-    chance = random.Random(seed)
-    names = [ModelName.parse(text) for text in ("a", "b", "me/c", "me/d:2")]
-    succeeded = 0
-    for _ in range(40):
-        first, second = chance.sample(names, 2)
-        try:
-            kind = chance.randrange(4)
-            if kind == 0:
-                digest, _ = store.blobs.write(small_model().encoded())
-                request = {"model": first.short, "files": {"x.gguf": digest}, "system": str(chance.randrange(3))}
-                store.create(CreateRequest.read(request), lambda _: None)
-            elif kind == 1:
-                request = {"model": first.short, "from": second.short, "template": str(chance.randrange(3))}
-                store.create(CreateRequest.read(request), lambda _: None)
-            elif kind == 2:
-                store.copy(first, second)
-            else:
-                store.delete(first)
-            succeeded += 1
-        except (ModelNotFound, NotImplementedYet, StoreError, InvalidRequest):
-            pass  # the other one was faster
-        with store.changing():
-            check_whole(store)
-    return succeeded
-
-
 def test_two_stores_on_one_folder(tmp_path: Path) -> None:
     stores = [Store(tmp_path / "models") for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
@@ -170,6 +143,25 @@ def test_two_stores_on_one_folder(tmp_path: Path) -> None:
 
 if sys.platform != "win32":  # which has no lock of this kind, so none is promised there
     import fcntl
+
+    def test_two_programs_and_readers_on_one_folder(folder: Path) -> None:
+        """Two programs change the same names while three readers list, resolve and read: nobody fails, and what is
+        left is whole."""
+        command = [sys.executable, "-m", "tests.store.rival_child", str(folder)]
+        rivals = [subprocess.Popen([*command, seed], cwd=ROOT, stdout=subprocess.PIPE, text=True) for seed in "12"]
+        over = threading.Event()
+        with ThreadPoolExecutor(3) as pool:
+            readers = [pool.submit(read_until, Store(folder), over) for _ in range(3)]
+            succeeded = [int(rival.communicate()[0]) for rival in rivals]
+            over.set()
+            seen = set[str]().union(*(reader.result() for reader in readers))
+        assert [rival.returncode for rival in rivals] == [0, 0]
+        assert min(succeeded) > 5
+        assert len(seen) > 1
+        store = Store(folder)
+        check_whole(store)
+        store.prepare(now=time.time() + 7200)
+        assert set(os.listdir(store.blobs.folder)) == used(store)
 
     def test_other_processes_wait(store: Store) -> None:
         handle = os.open(store.root, os.O_RDONLY)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,3 +218,39 @@ def test_a_failure_afterwards_leaves_nothing(store: Store, create: Create, scrip
         store.create(CreateRequest.read(request), report)
     assert files(store) == before
     assert names(store) == ["m:latest"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import psutil
+from server.store import Store
+from server.store.blobs import Blobs
+from server.store.gguf import read_header
+from server.store.quantize import quantize
+
+def stop(_folder):
+    for child in psutil.Process().children():
+        child.send_signal(signal.SIGSTOP)
+        sys.stdout.write(str(child.pid))
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 10**12
+
+root = Path(sys.argv[1])
+quantize(Blobs(root / "blobs", free_bytes=stop), read_header(Path(sys.argv[2])), "Q8_0", lambda *_: None)
+"""
+
+
+if sys.platform == "linux":
+
+    def test_a_killed_server_takes_its_child_along(store: Store) -> None:
+        """What it was writing is swept up by the next start."""
+        command = [sys.executable, "-c", KILLED, str(store.root), str(SCRIPTED)]
+        killed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        with contextlib.suppress(psutil.NoSuchProcess):  # gone before we looked
+            psutil.Process(int(killed.stdout)).wait(10)
+        assert len(files(store)) == 1
+        store.prepare(now=time.time() + 7200)
+        assert files(store) == set()
