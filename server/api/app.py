@@ -55,6 +55,7 @@ ROUTES: tuple[Route, ...] = (
     route("/api/experimental/web_fetch", POST=cloud.without_cloud("web fetch")),
     route("/api/experimental/model-recommendations", GET=cloud.recommendations),
     route("/openapi.json", GET=openapi.openapi),
+    route("/puna/v1/blobs", POST=blobs.take_file),
     route("/puna/v1/status", GET=puna.status),
     route("/puna/v1/events", GET=puna.events),
     *COMPAT_ROUTES,

@@ -46,10 +46,13 @@ async def copy(request: Request, asked: requests.CopyRequest) -> ASGIApp:
 async def delete(request: Request, asked: requests.DeleteRequest) -> ASGIApp:
     name = _named(_required(asked.target), f'name "{asked.target}" is invalid')
     try:
-        await anyio.to_thread.run_sync(services_of(request).store.delete, name)
+        freed_bytes = await anyio.to_thread.run_sync(services_of(request).store.delete, name)
     except ModelNotFound as error:
         raise ModelNotFound(f"model '{asked.target}' not found", log=error.log) from error
-    return empty_answer()
+    # The body is empty for Ollama's clients, some of which would stumble over another.
+    answer = empty_answer()
+    answer.headers["X-Puna-Freed-Bytes"] = str(freed_bytes)
+    return answer
 
 
 @reads(requests.PullRequest)

@@ -158,3 +158,11 @@ class CreateRequest(Named, frozen=True, kw_only=True):
     info: Mapped = msgspec.field(default_factory=dict)
     remote_host: Text = ""
     stream: Flag = True
+
+
+class TakeFileRequest(Body, frozen=True, kw_only=True):
+    """Ours: `path` is absolute, `beginning` the digest of the file's first MiB."""
+
+    path: Text = ""
+    beginning: Text = ""
+    stream: Flag = True

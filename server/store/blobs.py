@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from server.errors import DigestMismatch, DiskFull, StoreError
 from server.store import digests
-from server.store.files import create_temporary, store_errors, sync_folder
+from server.store.files import create_temporary, store_errors, sync_file, sync_folder
 
 MIB = 1024 * 1024
 PIECE_BYTES = MIB  # written and hashed at once, in a thread
@@ -62,6 +62,13 @@ class Blobs:
         except OSError:
             return path.is_file()  # someone else's file, linked in
         return True
+
+    def modified_ns(self, digest: str) -> int:
+        """The time of the blob; 0 where there is none."""
+        try:
+            return self.path(digest).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def read(self, digest: str) -> bytes:
         """Raises InvalidDigest, FileNotFoundError, StoreError."""
@@ -108,6 +115,19 @@ class Blobs:
     def incoming(self) -> Incoming:
         """A blob to write piece by piece. Raises OSError."""
         return Incoming(self)
+
+    def adopt(self, path: Path, digest: str = "") -> tuple[str, bool]:
+        """Make a blob of a finished temporary file of this folder: its digest, computed where it is not known yet, and
+        whether it is new. Raises OSError."""
+        if not digest:
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        if self.touch(digest):
+            return digest, False
+        sync_file(path)
+        os.replace(path, self.path(digest))
+        sync_folder(self.folder)
+        return digest, True
 
     def add_file(self, source: Path) -> str:
         """Take in a copy of a local file; through a link, overwriting the file would change the blob under its digest.
