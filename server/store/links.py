@@ -237,8 +237,8 @@ def _target(blob: Path) -> str:
 
 def _gone(path: str, model: str) -> str:
     return (
-        f"The file {path} of model {model} is gone: it was imported in its place and has been moved or deleted since, or "
-        f"its drive is not attached. Put it back, or remove the model with `puna rm {model}`."
+        f"The file {path} of model {model} is gone: it was imported in its place and has been moved or deleted since, "
+        f"or its drive is not attached. Put it back, or remove the model with `puna rm {model}`."
     )
 
 

@@ -154,9 +154,7 @@ class Model:
         )
 
 
-def load_model(
-    name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, headers: Headers, links: Links
-) -> Model:
+def load_model(name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, headers: Headers, links: Links) -> Model:
     """Put the layers of a manifest together, the last of a kind winning where there can be but one.
 
     Raises StoreError for what cannot be understood, ModelNotFound where the config or a text is missing.

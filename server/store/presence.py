@@ -33,17 +33,17 @@ class UsedFolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Presence:
-    """Remembers in the file `path`; without one, every folder is new. `is_default`: nobody has chosen the folder."""
+    """Remembers in the file `path`; without one, every folder is new. `default` is the folder that nobody chose."""
 
     def __init__(
         self,
         path: Path | None = None,
         *,
-        is_default: bool = False,
+        default: Path | None = None,
         is_mount: Callable[[str], bool] = os.path.ismount,
     ) -> None:
         self._path = path
-        self._is_default = is_default
+        self._default = default
         self._is_mount = is_mount
         self._known: dict[str, UsedFolder] | None = None
 
@@ -57,7 +57,7 @@ class Presence:
             return f"The model folder {root} is a link to {os.readlink(root)}, which is not there. {_ADVICE}"
         if known is not None and known.mount and not self._is_mount(known.mount):
             return f"The model folder {root} is on a drive at {known.mount}, which is not attached. {_ADVICE}"
-        if known is None or self._is_default or root.is_dir():
+        if known is None or root == self._default or root.is_dir():
             return ""
         return (
             f"The model folder {root} is not there any more: its drive is not attached, or it was moved or deleted. "

@@ -66,6 +66,13 @@ def _remove_own_links(blobs: Blobs, links: Links, used: set[str], now: float) ->
             _remove_if_old(path, now)
 
 
+def remove_old_temporaries(folder: Path, now: float) -> None:
+    """What writers have left in a folder of blobs."""
+    for path in _plain_files(folder):
+        if _TEMPORARY.fullmatch(path.name) and "-partial" not in path.name:
+            _remove_if_old(path, now)
+
+
 def _remove_if_old(path: Path, now: float) -> int:
     try:
         status = path.lstat()
