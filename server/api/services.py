@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from server.scheduler import Scheduler
     from server.settings import Settings
     from server.store import Store
+    from server.store.moving import Mover
 
 
 class ListenAddress(Protocol):
@@ -31,6 +32,7 @@ class Services:
     settings: Settings
     address: ListenAddress
     store: Store
+    mover: Mover
     scheduler: Scheduler
     catalog: Catalog
     inference: Inference

@@ -157,6 +157,22 @@ class Client:
                 seconds=None,
             )
 
+    def preview_import(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What an import would take (`models`), and what it would not and why (`skipped`)."""
+        return self._json("POST", "/puna/v1/import", {**body, "dry_run": True}, seconds=None)
+
+    def import_models(self, body: Mapping[str, Any]) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/puna/v1/import", body)
+
+    def models_folder(self) -> dict[str, Any]:
+        """Where the models are, whether the folder is there, and a move that has begun."""
+        return self._json("GET", "/puna/v1/models/folder")
+
+    def move_models(self, path: str) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/puna/v1/models/move", {"path": path})
+
     # ---- transport ---------------------------------------------------------------------------------------------------
 
     def _json(

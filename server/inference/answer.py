@@ -11,7 +11,7 @@ import msgspec
 from server.inference.catalog import Catalog, Entry
 from server.inference.checks import check, check_built, check_source, with_think
 from server.inference.embedding import embed
-from server.inference.lending import lend
+from server.inference.lending import check_files, lend
 from server.inference.prompt import build_prompt, may_be_cut
 from server.inference.structure import grammar_of
 from server.inference.thoughts import thought_limit
@@ -54,6 +54,7 @@ class Inference:
             yield Chunk(done=True, reason="unload")
             return
         check_source(request, entry)
+        await check_files(entry)
         request = with_think(request, entry)
         check(request, entry)
         options = read_options(request.default_options, entry.model.params, request.options)

@@ -86,7 +86,8 @@ class Catalog:
             except InvalidTemplate as error:
                 log.warning("the template of %s cannot be used: %s", model.name.short, error)
                 known = select(msgspec.structs.replace(facts_of(model), go_text=None), self._go_template)
-            self._choices[key] = known
+            if model.gguf is not None or model.model_path is None:  # a file that is gone may come back
+                self._choices[key] = known
         return known
 
     async def show(
@@ -134,6 +135,8 @@ class Catalog:
             "digest": model.digest,
             "details": model.details(with_lengths=True),
         }
+        if linked := model.linked:
+            tag["linked"] = linked
         capabilities = self._choice(model).capabilities
         return tag | ({"capabilities": capabilities} if capabilities else {})
 

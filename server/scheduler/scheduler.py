@@ -12,6 +12,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 
 import anyio
@@ -39,6 +40,7 @@ MODELS_PER_GPU = 3
 STALL_GRACE_SECONDS = 5.0
 DRAIN_SECONDS = 2.0
 STOP_SECONDS = 10.0
+SETTLE_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -171,6 +173,22 @@ class Scheduler:
         is_loaded = path in self._policy.slots
         self._post(events.KeepRequested(path, seconds))
         return is_loaded
+
+    async def release_folder(self, folder: str, settle_seconds: float = SETTLE_SECONDS) -> None:
+        """Unload what was loaded from `folder`, and return when nothing there is open or waited for. A request that
+        has looked its model up, and is not waiting yet, is given `settle_seconds` to come."""
+        await anyio.sleep(settle_seconds)
+        while paths := self._paths_in(folder):
+            version = self.version
+            for path in paths & self._policy.slots.keys():
+                self.unload(path)
+                version = self.version
+            if self._paths_in(folder):
+                await self.wait_changed(version)
+
+    def _paths_in(self, folder: str) -> set[str]:
+        waiting = {each.order.key for each in self._policy.waiting.values()}
+        return {path for path in waiting | self._policy.slots.keys() if Path(path).is_relative_to(folder)}
 
     async def wait_changed(self, version: int) -> int:
         """Return the new version once it differs from `version`."""

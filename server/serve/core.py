@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import anyio
@@ -18,6 +19,7 @@ from hypercorn.typing import ASGIFramework
 from hypercorn.utils import wrap_app
 
 from server.api.app import Services, create_app
+from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
 from server.inference import Catalog, Inference
 from server.runner import Runner
@@ -26,8 +28,11 @@ from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
 from server.serve.wire import speak_plainly
-from server.settings import Settings, is_loopback, paths, runner_environ
+from server.settings import Settings, is_loopback, paths, runner_environ, write
 from server.store import Store
+from server.store.links import Links
+from server.store.moving import Mover
+from server.store.presence import Presence
 from server.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -70,8 +75,8 @@ async def serve(
     log.info("Ollama cloud disabled: %s", str(settings.no_cloud).lower())
     try:
         address = Address(settings.host, listener.getsockname()[1])
-        store = Store(settings.models_dir)
-        await anyio.to_thread.run_sync(_prepare, store, settings, with_starter or is_welcome(settings))
+        store, mover = _store(settings)
+        await anyio.to_thread.run_sync(_prepare, store, mover, settings, with_starter or is_welcome(settings))
         environ = runner_environ()
         start_runner = partial(
             Runner.start,
@@ -85,6 +90,7 @@ async def serve(
                 settings=settings,
                 address=address,
                 store=store,
+                mover=mover,
                 scheduler=scheduler,
                 catalog=catalog,
                 inference=Inference(catalog, scheduler),
@@ -98,8 +104,27 @@ async def serve(
         listener.close()
 
 
-def _prepare(store: Store, settings: Settings, with_starter: bool) -> None:
-    store.prepare(settings.noprune)
+def _store(settings: Settings) -> tuple[Store, Mover]:
+    state, default = paths.state_dir(), Settings().models_dir
+    presence = Presence(state / "model-folders.json", default=default)
+    store = Store(settings.models_dir, links=Links(state / "links.json"), presence=presence)
+
+    def switch(folder: Path) -> None:
+        write({"models_dir": None if folder == default else folder})
+
+    return store, Mover(store, state_folder=state, switch=switch)
+
+
+def _prepare(store: Store, mover: Mover, settings: Settings, with_starter: bool) -> None:
+    try:
+        store.prepare(settings.noprune)
+        mover.finish()
+    except FolderMissing as error:
+        # Everything else works, the answers to requests for models say what to do, and a drive may come back.
+        log.error("%s", error)
+        return
+    if pending := mover.pending():
+        log.warning("a move of the models to %s was interrupted; `puna models move` finishes it", pending.target)
     if with_starter:
         install_starter(store)
 
