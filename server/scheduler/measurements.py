@@ -49,6 +49,7 @@ class Measurements:
         self._path = path
         self._entries: dict[str, Taken] | None = None
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # a disk may be slow, and nobody who only asks shall wait for it
 
     def recall(self, digest: str, plan: LaunchPlan) -> Taken | None:
         """What this load took the last time; None where it is not known."""
@@ -64,15 +65,18 @@ class Measurements:
             known[bucket] = taken  # the newest last
             while len(known) > MOST_ENTRIES:
                 del known[next(iter(known))]
-            if is_news and self._path is not None:
-                self._write(self._path, known)
+        if is_news and self._path is not None:
+            with self._writing:
+                self._write(self._path)
 
     def _known(self) -> dict[str, Taken]:
         if self._entries is None:
             self._entries = _read(self._path) if self._path is not None else {}
         return self._entries
 
-    def _write(self, path: Path, entries: Mapping[str, Taken]) -> None:
+    def _write(self, path: Path) -> None:
+        with self._lock:
+            entries = dict(self._known())
         data = json.dumps({"version": VERSION, "loads": entries}, indent=1).encode()
         try:
             with store_errors("keep what a load took"):

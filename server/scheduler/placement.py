@@ -99,6 +99,8 @@ class _Loading:
         self.slots = context.slot_count(self.spec, self.settings.num_parallel)
         self.cells = self.num_ctx * self.slots
         self.notes: list[str] = []
+        self._plans: dict[tuple[int, ...], LaunchPlan] = {}
+        self._footprints: dict[tuple[tuple[int, ...], int], Footprint] = {}
 
     def order(self, shift: bool | None, *, is_automatic: bool) -> Order:
         shift = context.shift_choice(self.spec, shift)
@@ -188,10 +190,14 @@ class _Loading:
 
     def _footprint(self, devices: Sequence[Device], plan: LaunchPlan) -> Footprint:
         """A group shares in proportion to the room of its members, as the engine splits layers."""
-        shares = {device.pool: float(self._room((device,))) for device in devices}
-        estimate = footprint(self.spec.shape, plan, shares, adapter_bytes=self.spec.adapter_bytes)
-        known = self.machine.measured(self.spec.digest, plan)
-        return corrected(estimate, known) if known else estimate
+        key = tuple(device.index for device in devices), plan.gpu_layers
+        known = self._footprints.get(key)
+        if known is None:
+            shares = {device.pool: float(self._room((device,))) for device in devices}
+            known = footprint(self.spec.shape, plan, shares, adapter_bytes=self.spec.adapter_bytes)
+            measured = self.machine.measured(self.spec.digest, plan)
+            known = self._footprints[key] = corrected(known, measured) if measured else known
+        return known
 
     def _candidate(self, devices: tuple[Device, ...]) -> Candidate:
         plan = self._plan(devices)
@@ -203,6 +209,12 @@ class _Loading:
 
     def _plan(self, devices: Sequence[Device]) -> LaunchPlan:
         """With every layer where it is asked to be; how many surely fit is not known yet."""
+        key = tuple(device.index for device in devices)
+        if key not in self._plans:
+            self._plans[key] = self._new_plan(devices)
+        return self._plans[key]
+
+    def _new_plan(self, devices: Sequence[Device]) -> LaunchPlan:
         return LaunchPlan(
             model_path=self.spec.path,
             adapter_paths=self.spec.adapter_paths,
@@ -225,8 +237,8 @@ class _Loading:
             return 0
         if self.options.num_gpu >= 0 or self._is_held_by(devices) or not self.spec.shape.block_count:
             return self.options.num_gpu
-        work = footprint(self.spec.shape, plan, {device.pool: 1.0 for device in devices})
-        computed = sum(each.bytes_of("compute") for each in work.devices if each.pool != CPU_POOL)
+        whole = self._footprint(devices, plan)
+        computed = sum(each.bytes_of("compute") for each in whole.devices if each.pool != CPU_POOL)
         room = int(FILL * self._room(devices)) - len(devices) * MARGIN_BYTES - computed
         return sizes.layers_that_fit(self.spec.shape, plan, room)
 

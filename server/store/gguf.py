@@ -21,6 +21,7 @@ MAX_KEYS = 65_536
 MAX_TENSORS = 65_536
 MAX_ALIGNMENT = 4096
 DEFAULT_ALIGNMENT = 32
+HEADER_BYTES = 16 * 1024 * 1024  # vocabularies are most of it
 _LEAST_KEY_BYTES = 13
 _LEAST_TENSOR_BYTES = 24
 
@@ -140,7 +141,8 @@ def read_header(path: Path) -> GgufHeader:
 def read_header_prefix(prefix: bytes, file_size: int) -> GgufHeader | None:
     """The header of a file of which only the first bytes are there; None where more of them are needed.
 
-    `file_size` is what the whole file will have. Raises InvalidGguf. Arrays that stay in the file cannot be read.
+    `file_size` is what the whole file will have; HEADER_BYTES of it hold nearly every header. Raises InvalidGguf.
+    Arrays that stay in the file cannot be read.
     """
     try:
         return _read(Path(), GgufReader(io.BytesIO(prefix), size=file_size))

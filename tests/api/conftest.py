@@ -56,6 +56,21 @@ class ScriptedInference:
             self.closed += 1
 
 
+@dataclass
+class ScriptedFitting:
+    """Gives `answer` whatever is asked."""
+
+    answer: Any = None
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+    failure: Exception | None = None
+
+    async def of_model(self, raw: str, question: Any) -> Any:
+        self.asked.append((raw, question))
+        if self.failure is not None:
+            raise self.failure
+        return self.answer
+
+
 class EmptyCatalog:
     """Knows no model."""
 
@@ -141,7 +156,12 @@ async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
 
     def make(host: str = "127.0.0.1", origins: tuple[str, ...] = (), log_requests: bool = False) -> Server:
         inference, scheduler = ScriptedInference(), Loaded()
-        parts: Any = {"scheduler": scheduler, "catalog": EmptyCatalog(), "inference": inference, "fitting": None}
+        parts: Any = {
+            "scheduler": scheduler,
+            "catalog": EmptyCatalog(),
+            "inference": inference,
+            "fitting": ScriptedFitting(),
+        }
         services = Services(
             settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests),
             address=Listening(host),
