@@ -37,8 +37,9 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
 
     `layers`: all that is known of each; empty where only the numbers before it are. `window_tokens`: the length of
     sliding windows. `input_bytes`: the table of token embeddings, of the type `input_type`; `is_tied`: it is the output
-    layer too. `has_cache`: without one, texts are read whole and nothing is kept of them. `unused_bytes`: tensors in
-    the file that are not loaded.
+    layer too. `layer_inputs`: elements per token that all layers together get beside the embedding. `has_cache`:
+    without one, texts are read whole and nothing is kept of them. `unused_bytes`: tensors in the file that are not
+    loaded.
     """
 
     architecture: str = ""
@@ -58,6 +59,7 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     input_bytes: int = 0
     input_type: str = ""
     is_tied: bool = False
+    layer_inputs: int = 0
     has_cache: bool = True
     unused_bytes: int = 0
 

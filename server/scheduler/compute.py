@@ -3,7 +3,7 @@
 All widths are in elements of 4 bytes, per token of the batch. A step's busiest moment:
 
     attention     2 embeddings + 2 queries + keys + values; without flash attention every token's score for every
-                  cell, per head, too
+                  cell, per head, too, and where the cache has keys alone another query and 2 outputs
     feed-forward  2 embeddings + attention output + 3 feed-forward (up, gate, product), 1 without a gate
     experts       the same with 3 * used experts * their length, and used experts * embedding where that does not fit
                   into what up and gate leave behind
@@ -11,8 +11,9 @@ All widths are in elements of 4 bytes, per token of the batch. A step's busiest 
     output        embedding + vocabulary, per row of logits; the mask is gone by then
 
 The largest of them counts, because one takes the place of the other. On top lie the inputs, which stay: an embedding
-per token, and the mask, a number of 2 bytes (4 without flash attention) per token and cell for each kind of layer.
-The numbers were found by comparing with what llama.cpp reports for many shapes; tests hold them to it.
+per token with twice what layers get beside it, and the mask, a number of 2 bytes (4 without flash attention) per token
+and cell for each kind of layer. The numbers were found by comparing with what llama.cpp reports for many shapes; tests
+hold them to it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def work_of(shape: ModelShape, plan: LaunchPlan) -> Work | None:
         for name, width in _widths(layer, shape, plan).items():
             steps[name] = max(steps.get(name, 0), width * tokens * FLOAT_BYTES)
     step = max(steps, key=lambda name: steps[name])
-    inputs = shape.embedding_length * tokens * FLOAT_BYTES
+    inputs = (shape.embedding_length + 2 * shape.layer_inputs) * tokens * FLOAT_BYTES
     if output > mask + steps[step]:
         return Work(tokens, rows, inputs, 0, "output", output)
     return Work(tokens, rows, inputs, mask, step, steps[step])
@@ -69,7 +70,11 @@ def _widths(layer: LayerShape, shape: ModelShape, plan: LaunchPlan) -> dict[str,
     found: dict[str, int] = {}
     keys, values = layer.keys or layer.query, layer.values or layer.attention
     if layer.keys or not shape.has_cache:
-        scores = _cells(layer, shape, plan) * layer.heads if plan.flash_attention == "off" else 0
+        scores = 0
+        if plan.flash_attention == "off":
+            scores = _cells(layer, shape, plan) * layer.heads
+            if not layer.values and shape.has_cache:  # the values are unfolded from the keys
+                scores += layer.query + 2 * layer.attention
         found["attention"] = scores + 2 * embedding + 2 * layer.query + keys + values
     if layer.state:
         found["recurrent"] = 2 * embedding + 6 * layer.inner
@@ -96,6 +101,7 @@ def _output(shape: ModelShape, plan: LaunchPlan, rows: int) -> int:
 
 def _mask(shape: ModelShape, plan: LaunchPlan, tokens: int) -> int:
     """One for each length of cache that some layer attends to."""
-    lengths = {(layer.is_windowed, _cells(layer, shape, plan)) for layer in sizes.layers_of(shape) if layer.heads}
+    attending = [layer for layer in sizes.layers_of(shape) if layer.keys or (layer.heads and not shape.has_cache)]
+    lengths = {(layer.is_windowed, _cells(layer, shape, plan)) for layer in attending}
     element = FLOAT_BYTES if plan.flash_attention == "off" else 2
     return sum(cells for _, cells in lengths) * tokens * element

@@ -40,7 +40,10 @@ HYBRID_WITHOUT_HEADS = frozenset({  # a layer without KV heads is a recurrent on
 HYBRID_BY_INTERVAL = frozenset({"qwen3next", "qwen35", "qwen35moe", "minimax-01"})
 HYBRID_BOTH = frozenset({"falcon-h1"})  # every layer has a cache and a state
 _SHARED_FROM: Mapping[str, int] = {"gemma3n": 20}  # layers from here on use the cache of earlier ones
+_LAYER_INPUTS: Mapping[str, int] = {"gemma3n": 256}
+_SHIFTING = RECURRENT - {"mamba", "mamba2"}
 _ONE_TOKEN_SHIFT = frozenset({"rwkv6qwen2", "arwkv7"})
+_SHORT_CONVOLUTION = frozenset({"lfm2", "lfm2moe"})
 
 
 def layers_of(header: GgufHeader, blocks: Mapping[int, int]) -> tuple[LayerShape, ...]:
@@ -52,11 +55,17 @@ def layers_of(header: GgufHeader, blocks: Mapping[int, int]) -> tuple[LayerShape
     return tuple(facts.layer(index, blocks.get(index, 0)) for index in range(count))
 
 
+def layer_input_of(header: GgufHeader) -> int:
+    """Elements per token that each layer gets beside the embedding, which only Gemma's small models have."""
+    known = bounded(header.number("embedding_length_per_layer_input"))
+    return known or _LAYER_INPUTS.get(header.architecture, 0)
+
+
 def window_of(header: GgufHeader) -> int:
     """The length of the sliding window in tokens, 0 where there is none."""
     architecture, key = header.architecture, bounded(header.number("attention.sliding_window"))
     known = header.get("attention.sliding_window") is not None
-    if architecture in ("lfm2", "lfm2moe"):
+    if architecture == "lfm2":
         return key
     if architecture not in WINDOW_PATTERNS or (known and not key and architecture not in _KEY_OVER_FIXED):
         return 0
@@ -171,7 +180,7 @@ def _windowed(header: GgufHeader, loaded: int, count: int) -> tuple[bool, ...]:
     """Which layers attend to a window. A pattern in the header wins: one flag per layer, or another number."""
     if not window_of(header):
         return (False,) * count
-    if header.architecture in ("lfm2", "lfm2moe"):
+    if header.architecture == "lfm2":
         return (True,) * count
     pattern: Any = header.get("attention.sliding_window_pattern")
     if isinstance(pattern, list) and pattern:
@@ -187,14 +196,18 @@ def _windowed(header: GgufHeader, loaded: int, count: int) -> tuple[bool, ...]:
 
 def _state_elements(header: GgufHeader, heads: int) -> int:
     """What a recurrent layer keeps of one sequence: the last inputs of its convolution, and its state."""
-    embedding, kernel = bounded(header.number("embedding_length")), bounded(header.number("ssm.conv_kernel"))
-    if size := bounded(header.number("wkv.head_size")):
-        shifts = bounded(header.number("token_shift_count")) or (1 if header.architecture in _ONE_TOKEN_SHIFT else 2)
-        return embedding * (shifts + size)
-    if cache := bounded(header.number("shortconv.l_cache")):
-        return embedding * (cache - 1)
-    if size := bounded(header.number("kda.head_dim")):
+    architecture = header.architecture
+
+    def number(key: str) -> int:
+        return bounded(header.number(key))
+
+    embedding, kernel = number("embedding_length"), number("ssm.conv_kernel")
+    if architecture in _SHIFTING:
+        shifts = number("token_shift_count") or (1 if architecture in _ONE_TOKEN_SHIFT else 2)
+        return embedding * (shifts + number("wkv.head_size"))
+    if architecture in _SHORT_CONVOLUTION:
+        return embedding * max(0, number("shortconv.l_cache") - 1)
+    if size := number("kda.head_dim"):
         return 3 * (kernel - 1 if kernel else 3) * heads * size + size * size * heads
-    inner, state = bounded(header.number("ssm.inner_size")), bounded(header.number("ssm.state_size"))
-    groups = bounded(header.number("ssm.group_count"))
+    inner, state, groups = number("ssm.inner_size"), number("ssm.state_size"), number("ssm.group_count")
     return max(0, kernel - 1) * (inner + 2 * groups * state) + state * inner

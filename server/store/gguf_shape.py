@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.errors import InvalidGguf
 from server.messages.models import ModelShape
-from server.store.gguf_layers import WITHOUT_CACHE, layers_of, window_of
+from server.store.gguf_layers import WITHOUT_CACHE, layer_input_of, layers_of, window_of
 from server.store.gguf_numbers import MAX_SIZE, bounded, numbers, per_layer
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def shape_of(header: GgufHeader, sizes: tuple[int, dict[int, int]]) -> ModelShap
         has_pooling=header.has_pooling,
         layers=layers_of(header, blocks),
         window_tokens=window_of(header),
+        layer_inputs=layer_input_of(header) * block_count,
         has_cache=header.architecture not in WITHOUT_CACHE,
         **_input_facts(header, blocks),
     )
