@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from server.errors import PunaError
 from server.messages.frames import LaunchPlan
-from server.scheduler.footprint import Footprint
+from server.scheduler.parts import Footprint
 from server.scheduler.reuse import Setup
 
 Amounts = Mapping[str, int]  # bytes per pool; a pool is "cpu" or one GPU, such as "gpu0"

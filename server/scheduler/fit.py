@@ -13,7 +13,7 @@ import msgspec
 
 from server.hardware.devices import CPU_POOL, Device
 from server.scheduler.events import Order
-from server.scheduler.footprint import Basis, DeviceFootprint, Footprint, Part
+from server.scheduler.parts import Basis, DeviceFootprint, Footprint, Part
 from server.scheduler.placement import FILL
 
 Verdict = Literal["gpu", "partly", "cpu", "too large"]

@@ -1,27 +1,24 @@
 """The memory of one model on one machine, device by device, with the arithmetic of every number.
 
 A pure function of the header's sizes and the plan that the engine gets; placement, the answer to "will it fit?" and
-the status lines all take their numbers from here. What a load really took replaces an estimate where it is known.
+the status lines all take their numbers from here.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Mapping
 
 from server.hardware.devices import CPU_POOL
 from server.messages.frames import LaunchPlan
 from server.messages.models import ModelShape
 from server.scheduler import compute, sizes
+from server.scheduler.parts import DeviceFootprint, Footprint, Part
 from server.scheduler.sizes import MIB
-
-PartKind = Literal["weights", "kv", "compute", "output", "overhead"]
-Basis = Literal["about", "measured"]
 
 HOST_OVERHEAD_BYTES = 64 * MIB  # the runner itself: interpreter and libraries
 TOKEN_OVERHEAD_BYTES = 512  # of the vocabulary: texts, tables and the tree that grammars walk
+PIPELINE_COPIES = 4  # of what goes into a batch, where llama.cpp keeps several GPUs busy at once
 GPU_OVERHEAD_BYTES = 400 * MIB  # what a driver takes for a process: its context, kernels and scratch memory
 
 # Weights that ggml lays out anew for the processor, by machine: a tied table of embeddings is then there twice,
@@ -30,56 +27,6 @@ _REPACKED: Mapping[str, frozenset[str]] = {
     "x86": frozenset({"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"}),
     "arm": frozenset({"Q4_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "Q8_0"}),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """`arithmetic` is how `bytes` came about, in words and numbers."""
-
-    kind: PartKind
-    bytes: int
-    arithmetic: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFootprint:
-    """What one pool of memory holds: "cpu" or a GPU, such as "gpu0"."""
-
-    pool: str
-    parts: tuple[Part, ...]
-
-    def bytes_of(self, *kinds: PartKind) -> int:
-        return sum(part.bytes for part in self.parts if part.kind in kinds)
-
-    @property
-    def buffer_bytes(self) -> int:
-        """What llama.cpp allocates: all but the overhead."""
-        return self.total_bytes - self.bytes_of("overhead")
-
-    @property
-    def total_bytes(self) -> int:
-        return sum(part.bytes for part in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """The GPUs first, the processor's memory last. `gpu_layers` of `total_layers` are on GPUs."""
-
-    devices: tuple[DeviceFootprint, ...]
-    gpu_layers: int
-    total_layers: int
-    basis: Basis = "about"
-
-    def need(self) -> dict[str, int]:
-        """Bytes of buffers per pool, those without any left out."""
-        return {device.pool: device.buffer_bytes for device in self.devices if device.buffer_bytes}
-
-    def bytes_of(self, *kinds: PartKind) -> int:
-        return sum(device.bytes_of(*kinds) for device in self.devices)
-
-    @property
-    def total_bytes(self) -> int:
-        return sum(device.total_bytes for device in self.devices)
 
 
 def footprint(
@@ -128,9 +75,17 @@ def _gpu_parts(
     if cache:
         yield Part("kv", int(cache * share), f"{_cache_arithmetic(shape, plan)}{part}")
     if work is not None:
-        # The embeddings are looked up on the processor, and only their result comes over.
-        yield Part("compute", work.total_bytes, _work_arithmetic(work))
+        yield _gpu_work(shape, work, has_copies=share < 1 and layers > shape.block_count)
     yield Part("overhead", GPU_OVERHEAD_BYTES, "driver and kernels of the process")
+
+
+def _gpu_work(shape: ModelShape, work: compute.Work, *, has_copies: bool) -> Part:
+    """The embeddings are looked up on the processor, and only their sum comes over. Several GPUs that hold all layers
+    work on several batches at a time, each with inputs of its own."""
+    looked_up = shape.embedding_length * work.tokens * compute.FLOAT_BYTES
+    more = (PIPELINE_COPIES - 1) * (work.inputs_bytes + work.mask_bytes) if has_copies else 0
+    copies = f" + {PIPELINE_COPIES - 1} more sets of inputs {more}" if more else ""
+    return Part("compute", work.total_bytes - looked_up + more, f"{_work_arithmetic(work, looked_up)}{copies}")
 
 
 def _adapters(adapter_bytes: int, share: float) -> tuple[Part, ...]:
@@ -161,11 +116,10 @@ def _host_weights(shape: ModelShape, plan: LaunchPlan, layers: int, moved: int, 
         # A tied table is on both sides: rows of it are looked up here, the output is computed there.
         here = loaded - moved + (shape.input_bytes if shape.is_tied else 0)
         return Part("weights", max(0, here), "what no GPU holds, the table of embeddings among it")
-    copied = shape.input_bytes if shape.is_tied and shape.input_type in _repacked(machine) else 0
-    text = "all tensors" + (
-        f" and the embeddings again, laid out for the processor ({shape.input_type})" * (copied > 0)
-    )
-    return Part("weights", loaded + copied, text)
+    if shape.is_tied and shape.input_type in _repacked(machine):
+        text = f"all tensors, and the embeddings again as the processor likes them ({shape.input_type})"
+        return Part("weights", loaded + shape.input_bytes, text)
+    return Part("weights", loaded, "all tensors")
 
 
 def _repacked(machine: str) -> frozenset[str]:
@@ -213,28 +167,9 @@ def _cache_arithmetic(shape: ModelShape, plan: LaunchPlan) -> str:
     return " + ".join(found)
 
 
-def _work_arithmetic(work: compute.Work) -> str:
+def _work_arithmetic(work: compute.Work, elsewhere_bytes: int = 0) -> str:
     per_token = work.step_bytes // max(1, work.tokens)
-    mask = f" + mask {work.mask_bytes}" if work.mask_bytes else ""
-    return f"{work.tokens} tokens x {per_token} bytes ({work.step}) + inputs {work.inputs_bytes}{mask}"
-
-
-# ---- corrections ---------------------------------------------------------------------------------------------------
-
-
-def corrected(estimate: Footprint, measured: Mapping[str, Mapping[str, int]]) -> Footprint:
-    """The footprint with what a load took, by pool and kind; kinds that were not measured stay as they are."""
-    devices = tuple(
-        replace(device, parts=_measured_parts(device.parts, measured.get(device.pool, {})))
-        for device in estimate.devices
-    )
-    return replace(estimate, devices=devices, basis="measured")
-
-
-def _measured_parts(parts: Sequence[Part], measured: Mapping[str, int]) -> tuple[Part, ...]:
-    return tuple(
-        replace(part, bytes=measured[part.kind], arithmetic="measured when it was loaded last")
-        if part.kind in measured
-        else part
-        for part in parts
-    )
+    inputs = work.inputs_bytes - elsewhere_bytes
+    more = [f" + inputs {inputs}"] if inputs else []
+    more += [f" + mask {work.mask_bytes}"] if work.mask_bytes else []
+    return f"{work.tokens} tokens x {per_token} bytes ({work.step}){''.join(more)}"

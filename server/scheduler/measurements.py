@@ -16,7 +16,7 @@ from server.errors import StoreError
 from server.hardware.devices import CPU_POOL, Device
 from server.messages.frames import LaunchPlan, Loaded
 from server.scheduler import sizes
-from server.scheduler.footprint import Footprint
+from server.scheduler.parts import Footprint
 from server.store.files import store_errors, write_atomically
 from server.version import VERSION
 

@@ -28,8 +28,9 @@ from server.messages.models import ModelSpec
 from server.messages.options import RunnerOptions
 from server.scheduler import context, sizes
 from server.scheduler.events import Candidate, Order
-from server.scheduler.footprint import Footprint, corrected, footprint
+from server.scheduler.footprint import footprint
 from server.scheduler.measurements import Measured, nothing_measured
+from server.scheduler.parts import Footprint, corrected
 from server.scheduler.reuse import Setup
 
 FILL = 0.8  # the part of a pool that an estimate may take, as the policy has it too

@@ -9,7 +9,7 @@ import pytest
 from server.errors import ModelNotFound
 from server.inference.fitting import Question
 from server.scheduler.fit import Fit, PoolFit
-from server.scheduler.footprint import Part
+from server.scheduler.parts import Part
 from tests.api.conftest import Server
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,8 @@ import gguf
 import pytest
 
 from server.messages.frames import LaunchPlan
-from server.scheduler.footprint import PartKind, footprint
+from server.scheduler.footprint import footprint
+from server.scheduler.parts import PartKind
 from server.store.gguf import read_header
 from tests.bench import bert
 from tests.runner.conftest import Running

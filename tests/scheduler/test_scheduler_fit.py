@@ -13,7 +13,8 @@ from server.messages.models import LayerShape, ModelShape, ModelSpec
 from server.messages.options import RunnerOptions
 from server.scheduler import compute, sizes
 from server.scheduler.fit import Fit, as_answer, fit_of, size_text
-from server.scheduler.footprint import corrected, footprint
+from server.scheduler.footprint import footprint
+from server.scheduler.parts import corrected
 from server.scheduler.placement import Machine, place
 from server.settings import Settings
 
@@ -123,7 +124,16 @@ def test_a_gpu_takes_the_layers_and_the_processor_keeps_the_embeddings() -> None
     assert card.bytes_of("weights") == MODEL.weights_bytes - TABLE
     assert host.bytes_of("weights") == TABLE
     assert host.bytes_of("kv") == 0
-    assert card.bytes_of("compute") > host.bytes_of("compute") > 0
+    assert card.bytes_of("compute") == 112 * MIB  # 120 on the processor, which looks the embeddings up
+    assert host.bytes_of("compute") == 20 * MIB
+
+
+def test_several_gpus_have_several_batches_in_hand() -> None:
+    one, two = (footprint(MODEL, plan(), dict.fromkeys(pools, 1.0)) for pools in (("gpu0",), ("gpu0", "gpu1")))
+    more = two.devices[0].bytes_of("compute") - one.devices[0].bytes_of("compute")
+    assert more == 3 * (8 + 4) * MIB
+    partly = footprint(MODEL, plan(gpu_layers=20), {"gpu0": 1.0, "gpu1": 1.0})
+    assert partly.devices[0].bytes_of("compute") == one.devices[0].bytes_of("compute")
 
 
 def test_tied_embeddings_lie_on_both_sides() -> None:
