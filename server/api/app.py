@@ -8,7 +8,20 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from server.api import blobs, changes, cloud, embed, importing, model_folder, models, native, openapi, puna, tokens
+from server.api import (
+    blobs,
+    changes,
+    cloud,
+    embed,
+    fit,
+    importing,
+    model_folder,
+    models,
+    native,
+    openapi,
+    puna,
+    tokens,
+)
 from server.api.access import Access
 from server.api.request_dumps import RequestDumps, dumped
 from server.api.responses import TEXT, Answer, json_answer
@@ -61,6 +74,7 @@ ROUTES: tuple[Route, ...] = (
     route("/puna/v1/import", POST=importing.import_models),
     route("/puna/v1/models/folder", GET=model_folder.folder),
     route("/puna/v1/models/move", POST=model_folder.move),
+    route("/puna/v1/fit", POST=fit.fit),
     *COMPAT_ROUTES,
 )
 

@@ -116,6 +116,14 @@ class ShowRequest(Named, frozen=True, kw_only=True):
     options: Mapped = msgspec.field(default_factory=dict)
 
 
+class FitRequest(Named, frozen=True, kw_only=True):
+    """0 and "" leave a value as it would be."""
+
+    num_ctx: Integer = 0
+    parallel: Integer = 0
+    kv_cache_type: Text = ""
+
+
 class DeleteRequest(Named, frozen=True, kw_only=True):
     pass
 

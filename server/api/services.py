@@ -11,7 +11,7 @@ from starlette.requests import Request
 from server.api.access import RefusedOrigins
 
 if TYPE_CHECKING:
-    from server.inference import Catalog, Inference
+    from server.inference import Catalog, Fitting, Inference
     from server.scheduler import Scheduler
     from server.settings import Settings
     from server.store import Store
@@ -36,6 +36,7 @@ class Services:
     scheduler: Scheduler
     catalog: Catalog
     inference: Inference
+    fitting: Fitting
     closing: anyio.Event
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
 

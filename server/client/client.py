@@ -74,6 +74,11 @@ class Client:
     def show(self, model: str, *, verbose: bool = False) -> dict[str, Any]:
         return self._json("POST", "/api/show", {"model": model, "verbose": verbose})
 
+    def fit(self, model: str, *, num_ctx: int = 0, parallel: int = 0, kv_cache_type: str = "") -> dict[str, Any]:
+        """Whether a model fits into the server's memory, with the arithmetic; 0 and "" leave a value as it would be."""
+        asked = {"num_ctx": num_ctx, "parallel": parallel, "kv_cache_type": kv_cache_type}
+        return self._json("POST", "/puna/v1/fit", {"model": model, **asked})
+
     def status(self) -> dict[str, Any]:
         """State, address, versions, running models and memory."""
         return self._json("GET", "/puna/v1/status")

@@ -25,7 +25,9 @@ from server.messages.options import RunnerOptions
 from server.scheduler import context, events
 from server.scheduler.clock import Clock, SystemClock
 from server.scheduler.events import Order
-from server.scheduler.placement import Machine, place
+from server.scheduler.fit import Fit, fit_of
+from server.scheduler.measurements import Measurements
+from server.scheduler.placement import Machine, PlacementSettings, place
 from server.scheduler.policy import Policy
 from server.scheduler.ports import Hardware, Lease, SchedulerSettings, StartRunner
 from server.scheduler.process import Process
@@ -57,9 +59,15 @@ class Scheduler:
     """Several models side by side. Used as an async context manager, which owns all runners."""
 
     def __init__(
-        self, settings: SchedulerSettings, hardware: Hardware, start_runner: StartRunner, clock: Clock | None = None
+        self,
+        settings: SchedulerSettings,
+        hardware: Hardware,
+        start_runner: StartRunner,
+        clock: Clock | None = None,
+        measurements: Measurements | None = None,
     ) -> None:
         self._settings = settings
+        self._measurements = measurements or Measurements()
         self._hardware = hardware
         self._start_runner = start_runner
         self._clock = clock or SystemClock()
@@ -147,7 +155,18 @@ class Scheduler:
         return self._place(spec, options, devices, shift)
 
     def _place(self, spec: ModelSpec, options: RunnerOptions, devices: tuple[Device, ...], shift: bool | None) -> Order:
-        return place(spec, options, self._settings, Machine(devices, self._policy.capacity), shift=shift)
+        return place(spec, options, self._settings, self._machine(devices), shift=shift)
+
+    def _machine(self, devices: tuple[Device, ...]) -> Machine:
+        return Machine(devices, self._policy.capacity, measured=self._measurements.recall)
+
+    async def fit(self, spec: ModelSpec, options: RunnerOptions, settings: PlacementSettings | None = None) -> Fit:
+        """What the model would take if it were loaded with everything else gone. `settings`: others than the
+        server's own. Nothing is loaded, and nothing leaves."""
+        devices = await self._known_devices()
+        await self._measure()
+        machine = self._machine(devices)
+        return fit_of(place(spec, options, settings or self._settings, machine), devices, machine.room)
 
     # ---- for everybody ---------------------------------------------------------------------------------------------
 
@@ -258,6 +277,7 @@ class Scheduler:
             measure=self._hardware.measure,
             devices=self._devices or (),
             clock=self._clock,
+            measurements=self._measurements,
         )
         self._processes[command.runner] = process
         self._tasks.start_soon(self._live, process, name=f"runner of {command.order.name}")

@@ -21,9 +21,10 @@ from hypercorn.utils import wrap_app
 from server.api.app import Services, create_app
 from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
-from server.inference import Catalog, Inference
+from server.inference import Catalog, Fitting, Inference
 from server.runner import Runner
 from server.scheduler import Scheduler
+from server.scheduler.measurements import Measurements
 from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
@@ -84,7 +85,8 @@ async def serve(
             load_timeout_seconds=settings.load_timeout_seconds,
             cache_dir=paths.cache_dir(),
         )
-        async with Scheduler(settings, Discovery(environ), start_runner) as scheduler:
+        measurements = Measurements(paths.state_dir() / "loads.json")
+        async with Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler:
             catalog = Catalog(store, settings.go_template, partial(install_starter, store))
             services = Services(
                 settings=settings,
@@ -94,6 +96,7 @@ async def serve(
                 scheduler=scheduler,
                 catalog=catalog,
                 inference=Inference(catalog, scheduler),
+                fitting=Fitting(catalog, scheduler, settings),
                 closing=stopping,
             )
             # What exists now lives as long as the server; collections need not look at it again.

@@ -58,6 +58,21 @@ class ScriptedInference:
             self.closed += 1
 
 
+@dataclass
+class ScriptedFitting:
+    """Gives `answer` whatever is asked."""
+
+    answer: Any = None
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+    failure: Exception | None = None
+
+    async def of_model(self, raw: str, question: Any) -> Any:
+        self.asked.append((raw, question))
+        if self.failure is not None:
+            raise self.failure
+        return self.answer
+
+
 class EmptyCatalog:
     """Knows no model."""
 
@@ -145,7 +160,12 @@ async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
         inference, scheduler = ScriptedInference(), Loaded()
         store = Store(tmp_path / "models", links=Links(tmp_path / "state" / "links.json"))
         mover = Mover(store, state_folder=tmp_path / "state", switch=lambda _folder: None)
-        parts: Any = {"scheduler": scheduler, "catalog": EmptyCatalog(), "inference": inference}
+        parts: Any = {
+            "scheduler": scheduler,
+            "catalog": EmptyCatalog(),
+            "inference": inference,
+            "fitting": ScriptedFitting(),
+        }
         services = Services(
             settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests),
             address=Listening(host),

@@ -94,6 +94,9 @@ class FakeRunner:
     def is_alive(self) -> bool:
         return not self._ended.is_set()
 
+    def rss_bytes(self) -> int:
+        return 0
+
     async def wait(self) -> str:
         await self._ended.wait()
         if self.failure is not None:
