@@ -20,6 +20,9 @@
     ├── InvalidAnswer             500  the model wrote a tool call that cannot be read
     ├── StoreError                500  the model folder could not be read or written
     │   └── DiskFull              507
+    ├── RegistryError             500  a registry could not be reached, refused, or sent what cannot be used
+    │   └── AddressRefused        403  it has an address that Puna does not connect to unasked
+    ├── DownloadRuns              409  it cannot be cleared or begun while somebody downloads it
     ├── RunnerError               500
     │   ├── RunnerStartFailed          a model could not be loaded
     │   │   └── OutOfMemory                because memory did not suffice; a smaller plan may work
@@ -144,6 +147,22 @@ class DiskFull(StoreError):
     """The disk is full; nothing was changed. Free some space and try again."""
 
     status = 507
+
+
+class RegistryError(PunaError):
+    """The registry could not be used; check its name and your network, and try again."""
+
+
+class AddressRefused(RegistryError):
+    """This registry has an address in a private network; list it in PUNA_REGISTRIES if you trust it."""
+
+    status = 403
+
+
+class DownloadRuns(PunaError):
+    """download already in progress"""
+
+    status = 409
 
 
 class RunnerError(PunaError):

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from server.api import blobs, changes, cloud, embed, models, native, openapi, puna, tokens
+from server.api import blobs, changes, cloud, downloads, embed, models, native, openapi, puna, tokens
 from server.api.access import Access
 from server.api.request_dumps import RequestDumps, dumped
 from server.api.responses import TEXT, Answer, json_answer
@@ -57,6 +57,10 @@ ROUTES: tuple[Route, ...] = (
     route("/openapi.json", GET=openapi.openapi),
     route("/puna/v1/status", GET=puna.status),
     route("/puna/v1/events", GET=puna.events),
+    route("/puna/v1/downloads", GET=downloads.downloads, DELETE=downloads.clear_all),
+    route("/puna/v1/downloads/limits", GET=downloads.limits, PATCH=downloads.change_limits),
+    route("/puna/v1/downloads/{digest}", DELETE=downloads.clear),
+    route("/puna/v1/downloads/{digest}/cancel", POST=downloads.cancel),
     *COMPAT_ROUTES,
 )
 

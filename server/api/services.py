@@ -12,6 +12,7 @@ from server.api.access import RefusedOrigins
 
 if TYPE_CHECKING:
     from server.inference import Catalog, Inference
+    from server.registry import Registry
     from server.scheduler import Scheduler
     from server.settings import Settings
     from server.store import Store
@@ -34,6 +35,7 @@ class Services:
     scheduler: Scheduler
     catalog: Catalog
     inference: Inference
+    registry: Registry
     closing: anyio.Event
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
 

@@ -20,6 +20,8 @@ from hypercorn.utils import wrap_app
 from server.api.app import Services, create_app
 from server.hardware.discovery import Discovery
 from server.inference import Catalog, Inference
+from server.registry import Limits, Registry
+from server.registry.addresses import AddressPolicy
 from server.runner import Runner
 from server.scheduler import Scheduler
 from server.serve.listener import address_text, listen
@@ -78,7 +80,10 @@ async def serve(
             load_timeout_seconds=settings.load_timeout_seconds,
             cache_dir=paths.cache_dir(),
         )
-        async with Scheduler(settings, Discovery(environ), start_runner) as scheduler:
+        async with (
+            _registry(store, settings, address) as registry,
+            Scheduler(settings, Discovery(environ), start_runner) as scheduler,
+        ):
             catalog = Catalog(store, settings.go_template, partial(install_starter, store))
             services = Services(
                 settings=settings,
@@ -87,6 +92,7 @@ async def serve(
                 scheduler=scheduler,
                 catalog=catalog,
                 inference=Inference(catalog, scheduler),
+                registry=registry,
                 closing=stopping,
             )
             # What exists now lives as long as the server; collections need not look at it again.
@@ -95,6 +101,16 @@ async def serve(
             await _serve_http(cast(ASGIFramework, create_app(services)), listener, services, lambda: on_ready(address))
     finally:
         listener.close()
+
+
+def _registry(store: Store, settings: Settings, address: Address) -> Registry:
+    """Registries of this machine are for those who are on it anyway: not when others may ask."""
+    return Registry(
+        store,
+        policy=AddressPolicy(settings.registries, trusts_loopback=address.is_loopback),
+        limits=Limits(settings.download_parts, settings.download_speed_bytes),
+        notes_path=paths.state_dir() / "downloads.json",
+    )
 
 
 def _prepare(store: Store, settings: Settings, with_starter: bool) -> None:
@@ -116,6 +132,7 @@ async def _serve_http(
     async def close_in_order() -> None:
         await services.closing.wait()
         # Streams end with their runners; only then can every connection close.
+        await services.registry.close()
         await services.scheduler.close()
         stop_http.set()
 

@@ -18,12 +18,14 @@ from server.store.manifests import Manifests
 GRACE_SECONDS = 60 * 60
 
 _log = logging.getLogger(__name__)
-# Downloads in parts, files while they are hashed, and what a creation leaves when it breaks off. A file of any other
-# name is someone's own and stays.
+# Files while they are hashed, and what a creation leaves when it breaks off. A file of any other name is someone's own
+# and stays.
 _TEMPORARY = re.compile(
-    r"sha256-[0-9a-f]{64}-partial(-\d+)?|sha256-\d{1,20}"
+    r"sha256-\d{1,20}"
     r"|(COPY|Q4_K_M|Q4_K_S|Q8_0|F16|F32|BF16|split-copy|projector-metadata)\d+"
 )
+# A download that broke off. It stays until it is finished or the user clears it.
+_PARTIAL = re.compile(r"sha256-[0-9a-f]{64}-partial(-\d+)?")
 
 
 def rename_old_blobs(blobs: Blobs) -> None:
@@ -46,12 +48,21 @@ def remove_unused(blobs: Blobs, manifests: Manifests, *, now: float | None = Non
     moment = time.time() if now is None else now
     freed = 0
     for path in _plain_files(blobs.folder):
+        if _PARTIAL.fullmatch(path.name):
+            _keep(path)
+            continue
         is_blob = digests.is_digest(path.name)
         is_unused = digests.normal(path.name) not in used if is_blob else bool(_TEMPORARY.fullmatch(path.name))
         if is_unused:
             freed += _remove_if_old(path, moment)
     manifests.remove_empty_folders()
     return freed
+
+
+def _keep(path: Path) -> None:
+    """Ollama removes what nobody has touched for an hour when it starts."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def _remove_if_old(path: Path, now: float) -> int:

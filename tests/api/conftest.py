@@ -141,7 +141,7 @@ async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
 
     def make(host: str = "127.0.0.1", origins: tuple[str, ...] = (), log_requests: bool = False) -> Server:
         inference, scheduler = ScriptedInference(), Loaded()
-        parts: Any = {"scheduler": scheduler, "catalog": EmptyCatalog(), "inference": inference}
+        parts: Any = {"scheduler": scheduler, "catalog": EmptyCatalog(), "inference": inference, "registry": None}
         services = Services(
             settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests),
             address=Listening(host),
