@@ -12,6 +12,7 @@ from server.api import (
     blobs,
     changes,
     cloud,
+    downloads,
     embed,
     fit,
     importing,
@@ -75,6 +76,10 @@ ROUTES: tuple[Route, ...] = (
     route("/puna/v1/models/folder", GET=model_folder.folder),
     route("/puna/v1/models/move", POST=model_folder.move),
     route("/puna/v1/fit", POST=fit.fit),
+    route("/puna/v1/downloads", GET=downloads.downloads, DELETE=downloads.clear_all),
+    route("/puna/v1/downloads/limits", GET=downloads.limits, PATCH=downloads.change_limits),
+    route("/puna/v1/downloads/{digest}", DELETE=downloads.clear),
+    route("/puna/v1/downloads/{digest}/cancel", POST=downloads.cancel),
     *COMPAT_ROUTES,
 )
 

@@ -12,6 +12,7 @@ from server.api.access import RefusedOrigins
 
 if TYPE_CHECKING:
     from server.inference import Catalog, Fitting, Inference
+    from server.registry import Registry
     from server.scheduler import Scheduler
     from server.settings import Settings
     from server.store import Store
@@ -37,6 +38,7 @@ class Services:
     catalog: Catalog
     inference: Inference
     fitting: Fitting
+    registry: Registry
     closing: anyio.Event
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
 

@@ -112,6 +112,30 @@ class Client:
         """Progress objects; the last one's status is "success"."""
         return self._stream("POST", "/api/create", body)
 
+    def pull(self, model: str, *, insecure: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/pull", {"model": model, "insecure": insecure})
+
+    def push(self, model: str, *, insecure: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/push", {"model": model, "insecure": insecure})
+
+    def downloads(self) -> dict[str, Any]:
+        """Running and half-finished downloads, and their limits."""
+        return self._json("GET", "/puna/v1/downloads")
+
+    def limit_downloads(self, **limits: int) -> dict[str, Any]:
+        """Change `parts` and `bytes_per_second` (0: no limit) until the server stops; what is in force then."""
+        return self._json("PATCH", "/puna/v1/downloads/limits", limits)
+
+    def cancel_download(self, digest: str) -> None:
+        """For everybody who waits for it; what has come is kept."""
+        self._call("POST", f"/puna/v1/downloads/{digest}/cancel")
+
+    def clear_downloads(self, digest: str = "") -> int:
+        """Remove what is left of one download that broke off, or of all; the bytes freed."""
+        return int(self._json("DELETE", f"/puna/v1/downloads/{digest}".rstrip("/")).get("freed_bytes", 0))
+
     def copy(self, source: str, destination: str) -> None:
         self._call("POST", "/api/copy", {"source": source, "destination": destination})
 

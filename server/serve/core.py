@@ -22,6 +22,8 @@ from server.api.app import Services, create_app
 from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
 from server.inference import Catalog, Fitting, Inference
+from server.registry import Limits, Registry
+from server.registry.addresses import AddressPolicy
 from server.runner import Runner
 from server.scheduler import Scheduler
 from server.scheduler.measurements import Measurements
@@ -86,7 +88,10 @@ async def serve(
             cache_dir=paths.cache_dir(),
         )
         measurements = Measurements(paths.state_dir() / "loads.json")
-        async with Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler:
+        async with (
+            _registry(store, settings, address) as registry,
+            Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
+        ):
             catalog = Catalog(store, settings.go_template, partial(install_starter, store))
             services = Services(
                 settings=settings,
@@ -97,6 +102,7 @@ async def serve(
                 catalog=catalog,
                 inference=Inference(catalog, scheduler),
                 fitting=Fitting(catalog, scheduler, settings),
+                registry=registry,
                 closing=stopping,
             )
             # What exists now lives as long as the server; collections need not look at it again.
@@ -105,6 +111,16 @@ async def serve(
             await _serve_http(cast(ASGIFramework, create_app(services)), listener, services, lambda: on_ready(address))
     finally:
         listener.close()
+
+
+def _registry(store: Store, settings: Settings, address: Address) -> Registry:
+    """Registries of this machine are for those who are on it anyway: not when others may ask."""
+    return Registry(
+        store,
+        policy=AddressPolicy(settings.registries, trusts_loopback=address.is_loopback),
+        limits=Limits(settings.download_parts, settings.download_speed_bytes),
+        notes_path=paths.state_dir() / "downloads.json",
+    )
 
 
 def _store(settings: Settings) -> tuple[Store, Mover]:
@@ -146,6 +162,7 @@ async def _serve_http(
     async def close_in_order() -> None:
         await services.closing.wait()
         # Streams end with their runners; only then can every connection close.
+        await services.registry.close()
         await services.scheduler.close()
         stop_http.set()
 

@@ -26,6 +26,7 @@ _LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn":
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,9})?")
 _NETWORK = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\])/([0-9]+)(?::(?:[0-9]+|\*))?")
+_HOST = re.compile(r"(?:[a-z0-9_][a-z0-9_.-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|[0-9a-f:.]*:[0-9a-f:.]*")
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*)(?:/([^\s]*))?")
 
 
@@ -106,6 +107,19 @@ def _read_origin(entry: str) -> str:
     return entry.removesuffix("/") if match[2] else entry
 
 
+def _read_hosts(text: str) -> tuple[str, ...]:
+    return tuple(_read_host(entry.strip().lower()) for entry in text.split(",") if entry.strip())
+
+
+def _read_host(entry: str) -> str:
+    """`host[:port]`, an address, or a network with its number of bits."""
+    if "/" in entry:
+        return str(ipaddress.ip_network(entry, strict=False))
+    if not _HOST.fullmatch(entry):
+        raise ValueError(entry)
+    return entry
+
+
 def whole_number(lowest: int, highest: int) -> Kind:
     def read(text: str) -> int:
         number = _read_integer(text)
@@ -133,4 +147,10 @@ ORIGINS = Kind(
     _read_origins,
     "a comma-separated list of origins such as https://example.com or chrome-extension://*, "
     "each with at most one * and no path, or of networks such as http://192.168.1.0/24 or 10.0.0.0/8",
+)
+HOSTS = Kind(
+    "list",
+    _read_hosts,
+    "a comma-separated list of hosts such as registry.example.com or 192.168.1.10:5000, "
+    "or of networks such as 10.0.0.0/8",
 )

@@ -167,9 +167,14 @@ class Blobs:
                 return 0
         return 0 if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 else status.st_size
 
+    @property
+    def free_bytes(self) -> int:
+        """The space that is left on the folder's disk."""
+        return self._free_bytes(self.folder)
+
     def check_space(self, more: int) -> None:
         """Raises DiskFull where `more` bytes would leave less than the reserve."""
-        free = self._free_bytes(self.folder)
+        free = self.free_bytes
         if free - more < RESERVE_BYTES:
             raise DiskFull(log=f"{free} bytes are free on the disk of the model folder; {more} more were to be written")
 

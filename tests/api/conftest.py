@@ -165,6 +165,7 @@ async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
             "catalog": EmptyCatalog(),
             "inference": inference,
             "fitting": ScriptedFitting(),
+            "registry": None,
         }
         services = Services(
             settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests),
