@@ -5,13 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from server.errors import InvalidGguf, InvalidRequest, ModelNotFound, NotImplementedYet, StoreError
 from server.messages.chat import Progress
+from server.messages.conversion import OutputType
 from server.messages.names import ModelName, split_source
 from server.store import digests, manifest
+from server.store.conversion import WORK_DIGEST, convert_files
 from server.store.create_request import CreateRequest
 from server.store.files import store_errors
 from server.store.gguf import GgufHeader, read_header
@@ -22,7 +24,6 @@ from server.store.manifest import Config, Layer
 if TYPE_CHECKING:
     from server.store.store import Store
 
-WORK_DIGEST = "0" * 19  # what progress on work that has no blob yet is known by
 _KINDS = {"model": manifest.MODEL, "adapter": manifest.ADAPTER, "projector": manifest.PROJECTOR}
 Report = Callable[[Progress], None]
 
@@ -52,7 +53,7 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
         return _model_base(store, request)
     if request.files is None:
         raise InvalidRequest("neither 'from' or 'files' was specified")
-    parts = _file_parts(store, request.files, report)
+    parts = _file_parts(store, request.files, report, request.quantization_type)
     models = {part.layer.digest for part in parts if part.layer.media_type == manifest.MODEL}
     if len(models) > 1:
         names = ", ".join(sorted(path for path in request.files if path.endswith(".gguf")))
@@ -62,7 +63,7 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
 
 def adapter_parts(store: Store, adapters: Mapping[str, str], report: Report) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
-    _refuse_safetensors(adapters)
+    _refuse_safetensors_adapter(adapters)
     if len(adapters) > 1:
         raise InvalidRequest("only one adapter is currently supported")
     parts = tuple(_file_part(store, path, digest, report) for path, digest in adapters.items())
@@ -116,9 +117,13 @@ def _model_part(store: Store, layer: Layer, name: ModelName) -> Part:
 # ---- uploaded files ------------------------------------------------------------------------------------------------
 
 
-def _file_parts(store: Store, files: Mapping[str, str], report: Report) -> tuple[Part, ...]:
-    _refuse_safetensors(files)
+def _file_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str = "") -> tuple[Part, ...]:
     paths = {path: _uploaded(store, path, digest) for path, digest in files.items()}
+    if any(path.endswith(".safetensors") for path in paths):
+        part = _converted(store, paths, report, quantization)
+        _check_model(part, report)
+        return (part,)
+    _refuse_pickles(store, paths)
     if not any(path.endswith(".gguf") or _has_magic(store, digest) for path, digest in paths.items()):
         raise InvalidRequest("unknown type")
     parts = {path: _file_part(store, path, paths[path], report) for path in sorted(paths)}
@@ -145,11 +150,29 @@ def _joined_part(store: Store, shards: Sequence[GgufHeader], report: Report) -> 
     return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header)
 
 
-def _refuse_safetensors(files: Mapping[str, str]) -> None:
+def _converted(store: Store, paths: Mapping[str, str], report: Report, quantization: str) -> Part:
+    """A folder of safetensors as one GGUF file. What is to be quantized keeps its own type till then."""
+    wanted = quantization if quantization in ("F32", "F16", "BF16") else ""
+    files = {path: store.blobs.path(digest) for path, digest in paths.items()}
+    outcome = convert_files(store.blobs, files, cast(OutputType, wanted), report)
+    with store_errors("read the converted model"):
+        header = read_header(store.blobs.path(outcome.digest))
+    return Part(Layer(media_type=_KINDS[header.kind], digest=outcome.digest, size=header.file_size), header)
+
+
+def _refuse_pickles(store: Store, paths: Mapping[str, str]) -> None:
+    for path, digest in paths.items():
+        if path.endswith((".bin", ".pth", ".pt")) and _begins_with(store, digest, b"PK\x03\x04"):
+            raise InvalidRequest(
+                f'"{path}" is a PyTorch archive, which can run any program when it is opened, so Puna does not open '
+                "it; use the model's safetensors files"
+            )
+
+
+def _refuse_safetensors_adapter(files: Mapping[str, str]) -> None:
     if any(path.endswith(".safetensors") for path in files):
         raise NotImplementedYet(
-            "Puna does not convert safetensors yet; use a GGUF build of the model, or convert it with llama.cpp's "
-            "convert_hf_to_gguf.py first"
+            "Puna does not convert safetensors adapters yet; convert it with llama.cpp's convert_lora_to_gguf.py first"
         )
 
 
@@ -162,9 +185,13 @@ def _uploaded(store: Store, path: str, digest: str) -> str:
 
 
 def _has_magic(store: Store, digest: str) -> bool:
+    return _begins_with(store, digest, b"GGUF", b"FUGG")
+
+
+def _begins_with(store: Store, digest: str, *marks: bytes) -> bool:
     try:
         with store.blobs.path(digest).open("rb") as file:
-            return file.read(4) in (b"GGUF", b"FUGG")
+            return file.read(len(marks[0])) in marks
     except OSError:
         return False
 
