@@ -108,19 +108,17 @@ def _sentence(
     model: str, context: int, slots: int, taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict
 ) -> str:
     streams = f" for {slots} answers at once" if slots > 1 else ""
-    amount = f"{'about ' if taken.basis == 'about' else ''}{size_text(taken.total_bytes)}"
+    about = "about " if taken.basis == "about" else ""
     measured = ", as measured when it was loaded last" if taken.basis == "measured" else ""
-    first = f"{model} with {context} tokens of context{streams} takes {amount}{measured}: {_shares(pools)}."
+    total = f"{size_text(taken.total_bytes)}: " if len(pools) > 1 else ""
+    shares = f"{about}{total}{' and '.join(map(_share, pools))}"
+    first = f"{model} with {context} tokens of context{streams} takes {shares}{measured}."
     return f"{first} {_ending(taken, pools, verdict)}"
 
 
-def _shares(pools: tuple[PoolFit, ...]) -> str:
-    found = []
-    for pool in pools:
-        free = "" if pool.room_bytes is None else f" ({size_text(pool.room_bytes)} free for models)"
-        of = "of" if pool.pool == CPU_POOL else "on"
-        found.append(f"{size_text(pool.total_bytes)} {of} {pool.name}{free}")
-    return " and ".join(found)
+def _share(pool: PoolFit) -> str:
+    free = "" if pool.room_bytes is None else f" ({size_text(pool.room_bytes)} free for models)"
+    return f"{size_text(pool.total_bytes)} {'of' if pool.pool == CPU_POOL else 'on'} {pool.name}{free}"
 
 
 def _ending(taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict) -> str:

@@ -214,7 +214,10 @@ def test_partly_on_the_gpu() -> None:
 def test_on_the_processor() -> None:
     fit = fitted()
     assert fit.verdict == "cpu"
-    assert fit.sentence.endswith("It fits; the processor computes it.")
+    assert fit.sentence == (
+        f"m:latest with 4096 tokens of context takes about {size_text(fit.total_bytes)} of system memory "
+        "(68.7 GB free for models). It fits; the processor computes it."
+    )
     close = fitted(host_gib=fit.total_bytes / GIB / 0.9)
     assert close.verdict == "cpu"
     assert "close fit" in close.sentence
