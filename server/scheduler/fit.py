@@ -68,7 +68,7 @@ def fit_of(order: Order, devices: tuple[Device, ...], room: Mapping[str, int]) -
     assert taken is not None  # placement always says how it came to its numbers
     names = {device.pool: device.description or device.name for device in devices}
     pools = tuple(_pool_fit(each, names, room) for each in taken.devices if each.total_bytes)
-    verdict = _verdict(taken, pools)
+    verdict = "too large" if _is_shared_too_small(pools, devices) else _verdict(taken, pools)
     plan = candidate.plan
     return Fit(
         model=order.name,
@@ -91,6 +91,17 @@ def fit_of(order: Order, devices: tuple[Device, ...], room: Mapping[str, int]) -
 def _pool_fit(device: DeviceFootprint, names: Mapping[str, str], room: Mapping[str, int]) -> PoolFit:
     name = "system memory" if device.pool == CPU_POOL else names.get(device.pool, device.pool)
     return PoolFit(device.pool, name, device.parts, device.total_bytes, room.get(device.pool))
+
+
+def _is_shared_too_small(pools: tuple[PoolFit, ...], devices: tuple[Device, ...]) -> bool:
+    """An integrated GPU's memory is the system's: what both hold must fit into it together."""
+    shared = {device.pool for device in devices if device.is_integrated}
+    if not any(pool.pool in shared for pool in pools):
+        return False
+    host = next((pool for pool in pools if pool.pool == CPU_POOL), None)
+    if host is None or host.room_bytes is None:
+        return False
+    return host.total_bytes + sum(pool.total_bytes for pool in pools if pool.pool in shared) > host.room_bytes
 
 
 def _verdict(taken: Footprint, pools: tuple[PoolFit, ...]) -> Verdict:
