@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from server.api.openai_answer import FINGERPRINT, by_choice, late_error, logprobs_member, now, usage_object
+from server.api.openai_answer import (
+    FINGERPRINT,
+    Meter,
+    by_choice,
+    late_error,
+    logprobs_member,
+    now,
+    timings_object,
+    usage_object,
+)
 from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import arguments_text, new_id
@@ -26,11 +35,16 @@ class Asked(msgspec.Struct, frozen=True):
     only_one_call: bool = False
     legacy_calls: bool = False
     hides_reasoning: bool = False
+    with_timings: bool = False
+    reasoning_names: tuple[str, ...] = ("reasoning", "reasoning_content")
 
 
-def reasoning_members(text: str) -> dict[str, str]:
-    """Clients know one of two names; those that know both do not double the text."""
-    return {"reasoning": text, "reasoning_content": text} if text else {}
+# Clients know one of two names; those that know both do not double the text.
+REASONING_NAMES: dict[str, tuple[str, ...]] = {
+    "both": ("reasoning", "reasoning_content"),
+    "reasoning": ("reasoning",),
+    "reasoning_content": ("reasoning_content",),
+}
 
 
 def finish_reason(chunk: Chunk, has_calls: bool, legacy: bool) -> str:
@@ -53,6 +67,7 @@ def chat_object(asked: Asked, pieces: list[Piece]) -> dict[str, Any]:
         **_head(asked),
         "choices": [_choice(asked, index, chunk) for index, chunk in enumerate(chunks)],
         "usage": usage_object(totals),
+        "timings": timings_object(totals),
     }
 
 
@@ -79,7 +94,7 @@ def _head(asked: Asked) -> dict[str, Any]:
 def _choice(asked: Asked, index: int, chunk: Chunk) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": chunk.text, "refusal": None}
     if not asked.hides_reasoning:
-        message |= reasoning_members(chunk.thinking)
+        message |= dict.fromkeys(asked.reasoning_names if chunk.thinking else (), chunk.thinking)
     if chunk.tool_calls and asked.legacy_calls:
         message["function_call"] = _function(chunk.tool_calls[0])
     elif chunk.tool_calls:
@@ -108,6 +123,8 @@ class ChatStream:
         self._totals = Totals(asked.choices)
         self._begun: set[int] = set()
         self._calls: dict[int, int] = {}
+        self._meters = {0: Meter()}
+        self._timings: dict[str, Any] = {}
 
     async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):
@@ -119,11 +136,13 @@ class ChatStream:
         """The frames of one chunk: thoughts, text, calls, the finish, in this order."""
         index, chunk = piece
         self._totals.add(piece)
+        self._measure(piece)
         logprobs = logprobs_member(chunk.logprobs)
         frames: list[bytes] = []
         thinking = "" if self._asked.hides_reasoning else chunk.thinking
         if thinking:
-            delta = {**({} if chunk.text else {"content": ""}), **reasoning_members(thinking)}
+            named = dict.fromkeys(self._asked.reasoning_names, thinking)
+            delta = {**({} if chunk.text else {"content": ""}), **named}
             frames.append(self._frame(index, delta, logprobs))
             logprobs = {}
         is_silent_first = chunk.done and index not in self._begun and not chunk.tool_calls
@@ -143,6 +162,13 @@ class ChatStream:
 
     def late_error(self, error: PunaError) -> bytes:
         return late_error(error)
+
+    def _measure(self, piece: Piece) -> None:
+        """The last chunk of a choice tells its timings, with `timings_per_token` all do."""
+        index, chunk = piece
+        if self._asked.with_timings or chunk.usage is not None:
+            meter = self._meters.setdefault(index, Meter())
+            self._timings = {"timings": meter.timings(piece)}
 
     def _call_frames(self, index: int, call: ToolCall) -> list[bytes]:
         """A call in two pieces: who is called, then with what."""
@@ -165,4 +191,5 @@ class ChatStream:
             self._begun.add(index)
             delta = {"role": "assistant", "content": "", **delta}
         choice = {"index": index, "delta": delta, "finish_reason": finish, **(logprobs or {})}
-        return data_frame({**self._head, "choices": [choice]})
+        timings = self._timings if finish is not None or self._asked.with_timings else {}
+        return data_frame({**self._head, "choices": [choice], **timings})

@@ -73,7 +73,11 @@ REASONING: dict[str, Schema] = {
     "chat_template_kwargs": members(enable_thinking=FLAG),
     "think": either(FLAG, EFFORT),
 }
-STREAMING: dict[str, Schema] = {"stream": FLAG, "stream_options": members(include_usage=FLAG)}
+STREAMING: dict[str, Schema] = {
+    "stream": FLAG,
+    "stream_options": members(include_usage=FLAG),
+    "timings_per_token": FLAG,
+}
 FORMATS: dict[str, Schema] = {"response_format": FORMAT, "json_schema": OBJECT, "format": ANYTHING}
 
 CHAT = members(

@@ -19,6 +19,7 @@ from server.api.values import read_keep_alive
 from server.api.wire_fields import Fields, RefusedField
 from server.api.wire_reading import FLAG, NUMBER, OBJECT, TEXT, WHOLE, Schema, either, list_of
 from server.errors import InvalidRequest, ModelNotFound, NotImplementedYet
+from server.messages.chat import GenerationRequest
 from server.messages.names import split_source
 from server.messages.options import OPTION_KINDS, read_options
 
@@ -75,6 +76,13 @@ def read_running(fields: Fields, headers: Headers, own: Mapping[str, Any]) -> Ru
     if "grammar" in fields:
         raise NotImplementedYet("Puna cannot constrain answers to a grammar yet; leave `grammar` out.")
     return Running(options, _keep_alive(fields, headers), fields.flag("truncate"), fields.flag("shift"))
+
+
+def as_set(generation: GenerationRequest, fields: Fields, long_prompts: str) -> GenerationRequest:
+    """The request under the setting for prompts that are too long; what the client says of them wins."""
+    if long_prompts == "auto" or "truncate" in fields or "truncation" in fields:
+        return generation
+    return msgspec.structs.replace(generation, truncate=long_prompts == "drop")
 
 
 def _whole(text: str) -> int:

@@ -45,7 +45,7 @@ class Inference:
         """
         arrived_ns = time.perf_counter_ns()
         entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
-        is_empty = not request.messages if request.is_chat else not request.prompt
+        is_empty = not request.messages if request.is_chat else not (request.prompt or request.prompt_ids)
         if not request.is_chat:
             check_source(request, entry)
         if is_empty and request.keep_alive_seconds == 0:
@@ -73,7 +73,8 @@ class Inference:
                 return
             check_built(request)
             if request.count_only:
-                count = len(await lease.runner.tokenize(prompt.text, add_special=True))
+                ids = request.prompt_ids or await lease.runner.tokenize(prompt.text, add_special=True)
+                count = len(ids)
                 yield Chunk(done=True, reason="length", usage=Usage(prompt_tokens=count))
                 return
             grammar = grammar_of(request, entry.choice, prompt.text)
@@ -90,9 +91,15 @@ async def _generate(
     reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
     parser = reading.parser
     said: list[str] = []
-    cut_tokens = 0
+    thoughts: list[str] = []
+    untold = (0, 0)  # what the prompt has of tokens, and of cached ones: told once
+    generated = cut_tokens = 0
 
     def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = ()) -> Chunk:
+        if parsed.thinking:
+            thoughts.append(parsed.thinking)
+        nonlocal untold
+        (prompt_tokens, cached_tokens), untold = untold, (0, 0)
         return Chunk(
             text=parsed.content,
             thinking=parsed.thinking,
@@ -100,10 +107,13 @@ async def _generate(
             logprobs=logprobs,
             dropped_messages=prompt.dropped,
             cut_tokens=cut_tokens,
+            eval_tokens=generated,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
         )
 
     events = lease.runner.generate(
-        prompt.text,
+        request.prompt_ids or prompt.text,
         sampling=sampling,
         max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
         on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
@@ -116,7 +126,10 @@ async def _generate(
         async for event in events:
             if isinstance(event, Delta):
                 said.append(event.text)
+                if event.prompt_tokens:
+                    untold = (event.prompt_tokens, event.cached_tokens)
                 cut_tokens = cut_tokens or event.cut_tokens
+                generated = event.generated
                 parsed = parser.feed(event.text)
                 if parsed or event.logprobs:
                     yield piece(parsed, event.logprobs)
@@ -124,12 +137,15 @@ async def _generate(
                 rest = parser.flush()
                 if rest:
                     yield piece(rest)
-                yield await _last(request, lease, prompt, "".join(said), event)
+                thought = len(await lease.runner.tokenize("".join(thoughts))) if thoughts else 0
+                yield await _last(request, lease, prompt, "".join(said), event, thought)
 
 
-async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished) -> Chunk:
+async def _last(
+    request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished, thinking_tokens: int
+) -> Chunk:
     context: tuple[int, ...] = ()
-    if not request.is_chat and not request.raw:
+    if not request.is_chat and not request.raw and not request.prompt_ids:
         context = await lease.runner.tokenize(prompt.text + said)
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
@@ -137,6 +153,7 @@ async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: 
         prompt_ns=finished.prompt_ns,
         eval_tokens=finished.eval_tokens,
         eval_ns=finished.eval_ns,
+        thinking_tokens=min(thinking_tokens, finished.eval_tokens),
     )
     return Chunk(
         done=True,

@@ -16,6 +16,8 @@ async def build_prompt(request: GenerationRequest, entry: Entry, lease: Lease) -
     async def count_tokens(text: str) -> int:
         return len(await runner.tokenize(text))
 
+    if request.prompt_ids:
+        return Prompt(text=await runner.detokenize(request.prompt_ids))
     window = Window(
         context_tokens=loaded.context_tokens,
         count_tokens=count_tokens,

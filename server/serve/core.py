@@ -79,7 +79,9 @@ async def serve(
             cache_dir=paths.cache_dir(),
         )
         async with Scheduler(settings, Discovery(environ), start_runner) as scheduler:
-            catalog = Catalog(store, settings.go_template, partial(install_starter, store))
+            catalog = Catalog(
+                store, settings.go_template, partial(install_starter, store), aliases=settings.model_aliases
+            )
             services = Services(
                 settings=settings,
                 address=address,

@@ -52,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     no_cloud: bool = False
     cloud_disabled_by: CloudSwitch = "none"
     go_template: bool | None = None
+    model_aliases: tuple[tuple[str, str], ...] = ()
+    long_prompts: Literal["auto", "drop", "refuse"] = "auto"
+    reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
     log_level: int = logging.INFO
     log_requests: bool = False
     nohistory: bool = False
