@@ -12,7 +12,7 @@ from server.api.wire_errors import openai_error
 from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.errors import PunaError
-from server.messages.chat import Chunk, TokenLogprob, TopLogprob
+from server.messages.chat import Chunk, Reading, TokenLogprob, TopLogprob
 
 FINGERPRINT = "fp_puna"
 
@@ -91,6 +91,17 @@ def logprobs_member(entries: Iterable[TokenLogprob]) -> dict[str, Any]:
     return {"logprobs": {"content": listed, "refusal": None}} if listed else {}
 
 
+def progress_member(reading: Reading) -> dict[str, Any]:
+    """How far a prompt has been read, in llama.cpp's own form."""
+    told = {
+        "total": reading.prompt_tokens,
+        "cache": reading.cached_tokens,
+        "processed": reading.read_tokens,
+        "time_ms": reading.elapsed_ns / 1e6,
+    }
+    return {"prompt_progress": told}
+
+
 def by_choice(pieces: Iterable[Piece], count: int) -> list[Chunk]:
     """Each choice as one chunk: its last one, with everything that was said before."""
     said: list[list[Chunk]] = [[] for _ in range(count)]
@@ -106,6 +117,7 @@ def _merged(chunks: list[Chunk]) -> Chunk:
         thinking="".join(chunk.thinking for chunk in chunks),
         tool_calls=tuple(call for chunk in chunks for call in chunk.tool_calls),
         logprobs=tuple(entry for chunk in chunks for entry in chunk.logprobs),
+        tokens=tuple(token for chunk in chunks for token in chunk.tokens),
     )
 
 

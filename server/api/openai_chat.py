@@ -14,6 +14,7 @@ from server.api.openai_messages import read_messages
 from server.api.openai_request import (
     DEFAULT_OPTIONS,
     hides_reasoning,
+    read_budget,
     read_choices,
     read_format,
     read_limit,
@@ -29,7 +30,7 @@ from server.api.services import services_of
 from server.api.wire_answer import answered, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
-from server.api.wire_options import as_set, read_model, read_running
+from server.api.wire_options import as_set, read_model, read_running, refuse_two_forms
 from server.api.wire_reading import takes
 from server.api.wire_runs import as_count, choices, repeated
 from server.errors import InvalidRequest
@@ -53,15 +54,16 @@ def read_chat(fields: Fields, headers: Headers) -> Asked:
         must_call=tooling.must_call,
         think=read_think(fields),
         format=read_format(fields),
-        options=running.options,
         default_options=DEFAULT_OPTIONS,
-        keep_alive_seconds=running.keep_alive_seconds,
+        with_tokens=fields.flag("return_tokens") is True,
+        with_progress=fields.flag("return_progress") is True and fields.flag("stream") is True,
+        **running.generation(read_budget(fields)),
         truncate=running.truncate is not False,
-        shift=running.shift,
         logprobs=fields.flag("logprobs") is True,
         top_logprobs=read_top_logprobs(fields, "top_logprobs"),
         debug_render_only=fields.flag("_debug_render_only") is True,
     )
+    refuse_two_forms(generation)
     stream_options = fields.fields("stream_options") or Fields({})
     return Asked(
         as_count(generation) if limit == 0 else generation,

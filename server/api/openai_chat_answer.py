@@ -15,6 +15,7 @@ from server.api.openai_answer import (
     late_error,
     logprobs_member,
     now,
+    progress_member,
     timings_object,
     usage_object,
 )
@@ -22,7 +23,7 @@ from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
-from server.messages.chat import Chunk, GenerationRequest, ToolCall
+from server.messages.chat import Chunk, GenerationRequest, Reading, ToolCall
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -100,7 +101,8 @@ def _choice(asked: Asked, index: int, chunk: Chunk) -> dict[str, Any]:
     elif chunk.tool_calls:
         message["tool_calls"] = [_call(call, at) for at, call in enumerate(chunk.tool_calls)]
     reason = finish_reason(chunk, bool(chunk.tool_calls), asked.legacy_calls)
-    return {"index": index, "message": message, "finish_reason": reason, **logprobs_member(chunk.logprobs)}
+    tokens = {"tokens": chunk.tokens} if chunk.tokens else {}
+    return {"index": index, "message": message, "finish_reason": reason, **logprobs_member(chunk.logprobs), **tokens}
 
 
 def _function(call: ToolCall) -> dict[str, str]:
@@ -135,9 +137,11 @@ class ChatStream:
     def feed(self, piece: Piece) -> bytes:
         """The frames of one chunk: thoughts, text, calls, the finish, in this order."""
         index, chunk = piece
+        if chunk.reading is not None:
+            return self._progress(index, chunk.reading)
         self._totals.add(piece)
         self._measure(piece)
-        logprobs = logprobs_member(chunk.logprobs)
+        logprobs = logprobs_member(chunk.logprobs) | ({"tokens": chunk.tokens} if chunk.tokens else {})
         frames: list[bytes] = []
         thinking = "" if self._asked.hides_reasoning else chunk.thinking
         if thinking:
@@ -185,11 +189,20 @@ class ChatStream:
         return [self._frame(index, named), self._frame(index, filled)]
 
     def _frame(
-        self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None, finish: str | None = None
+        self, index: int, delta: dict[str, Any], beside: dict[str, Any] | None = None, finish: str | None = None
     ) -> bytes:
-        if index not in self._begun and finish is None:
-            self._begun.add(index)
-            delta = {"role": "assistant", "content": "", **delta}
-        choice = {"index": index, "delta": delta, "finish_reason": finish, **(logprobs or {})}
+        """`beside` are members of the choice next to its delta."""
+        choice = {"index": index, "delta": self._with_role(index, delta, finish), "finish_reason": finish}
         timings = self._timings if finish is not None or self._asked.with_timings else {}
-        return data_frame({**self._head, "choices": [choice], **timings})
+        return data_frame({**self._head, "choices": [{**choice, **(beside or {})}], **timings})
+
+    def _progress(self, index: int, reading: Reading) -> bytes:
+        choice = {"index": index, "delta": self._with_role(index, {}, None), "finish_reason": None}
+        return data_frame({**self._head, "choices": [choice], **progress_member(reading)})
+
+    def _with_role(self, index: int, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
+        """The first piece of a choice says who speaks."""
+        if index in self._begun or finish is not None:
+            return delta
+        self._begun.add(index)
+        return {"role": "assistant", "content": "", **delta}

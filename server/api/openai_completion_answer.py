@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from server.api.openai_answer import FINGERPRINT, Meter, by_choice, late_error, now, timings_object, usage_object
+from server.api.openai_answer import (
+    FINGERPRINT,
+    Meter,
+    by_choice,
+    late_error,
+    now,
+    progress_member,
+    timings_object,
+    usage_object,
+)
 from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import new_id
@@ -55,6 +64,8 @@ def _choice(asked: Asked, index: int, chunk: Chunk, front: str, offset: int) -> 
     choice: dict[str, Any] = {"text": front + chunk.text, "index": index, "finish_reason": _reason(chunk)}
     if chunk.thinking and not asked.hides_reasoning:
         choice["reasoning_content"] = chunk.thinking
+    if chunk.tokens:
+        choice["tokens"] = chunk.tokens
     if asked.requests[index].logprobs:
         choice["logprobs"] = _logprobs(chunk.logprobs, offset, asked.requests[index].top_logprobs)
     return choice
@@ -99,11 +110,20 @@ class CompletionStream:
 
     def feed(self, piece: Piece) -> bytes:
         index, chunk = piece
+        if chunk.reading is not None:
+            silent = {"text": "", "index": index, "finish_reason": None}
+            return data_frame({**self._head, "choices": [silent], **progress_member(chunk.reading)})
         self._totals.add(piece)
         front = self._asked.fronts[index] if self._asked.fronts and index not in self._lengths else ""
         offset = self._lengths.get(index, 0) + len(front)
         self._lengths[index] = offset + len(chunk.text)
-        shows = chunk.text or front or chunk.logprobs or (chunk.thinking and not self._asked.hides_reasoning)
+        shows = (
+            chunk.text
+            or front
+            or chunk.logprobs
+            or chunk.tokens
+            or (chunk.thinking and not self._asked.hides_reasoning)
+        )
         if not shows and not chunk.done:
             return b""
         timings: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from server.api.openai_completion_answer import Asked, CompletionStream, complet
 from server.api.openai_request import (
     DEFAULT_OPTIONS,
     hides_reasoning,
+    read_budget,
     read_choices,
     read_format,
     read_limit,
@@ -27,7 +28,7 @@ from server.api.streaming import while_connected
 from server.api.wire_answer import answered
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields, RefusedField, kind_of
-from server.api.wire_options import as_set, read_model, read_running
+from server.api.wire_options import as_set, read_model, read_running, refuse_two_forms
 from server.api.wire_reading import takes
 from server.api.wire_runs import as_count, choices, repeated
 from server.inference import Tokenizer
@@ -55,19 +56,20 @@ def read_completion(fields: Fields, headers: Headers) -> Asked:
         raw=fields.flag("raw") is True,
         think=False if think is None else think,  # nobody who asks for plain text waits for a thought first
         format=read_format(fields),
-        options=running.options,
         default_options=DEFAULT_OPTIONS,
-        keep_alive_seconds=running.keep_alive_seconds,
+        with_tokens=fields.flag("return_tokens") is True,
+        with_progress=fields.flag("return_progress") is True and fields.flag("stream") is True,
+        **running.generation(read_budget(fields)),
         truncate=running.truncate is not False,
-        shift=running.shift,
         logprobs=has_logprobs,
         top_logprobs=read_top_logprobs(fields, "logprobs"),
     )
+    refuse_two_forms(generation)
     if limit == 0:
         generation = as_count(generation)
     requests: list[GenerationRequest] = []
     for prompt in prompts:
-        asked: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"prompt_ids": prompt}
+        asked: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"token_prompt": prompt}
         requests += repeated(msgspec.structs.replace(generation, **asked), count)
     stream_options = fields.fields("stream_options") or Fields({})
     return Asked(
@@ -113,13 +115,15 @@ async def _with_fronts(request: Request, asked: Asked) -> Asked:
     tokenizer = Tokenizer(services.catalog, services.scheduler)
 
     async def fronts() -> tuple[str, ...]:
-        return tuple([one.prompt or (await _text(tokenizer, one) if one.prompt_ids else "") for one in asked.requests])
+        return tuple(
+            [one.prompt or (await _text(tokenizer, one) if one.token_prompt else "") for one in asked.requests]
+        )
 
     return msgspec.structs.replace(asked, fronts=await while_connected(request.scope, request.receive, fronts))
 
 
 async def _text(tokenizer: Tokenizer, one: GenerationRequest) -> str:
-    return (await tokenizer.detokenize(one.model, one.prompt_ids, options=one.options)).result
+    return (await tokenizer.detokenize(one.model, one.token_prompt, options=one.options)).result
 
 
 @takes("Completion", COMPLETION)

@@ -57,7 +57,7 @@ async def test_prompts_of_token_ids(server: Server) -> None:
     await server.post(PATH, body(prompt=[1, 2, 3]))
     value = (await server.post(PATH, body(prompt=[[4, 5], [6]]))).json()
     assert len(value["choices"]) == 2
-    assert [request.prompt_ids for request in server.inference.asked] == [(1, 2, 3), (4, 5), (6,)]
+    assert [request.token_prompt for request in server.inference.asked] == [(1, 2, 3), (4, 5), (6,)]
     assert {request.prompt for request in server.inference.asked} == {""}
 
 
