@@ -9,7 +9,7 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidTemplate, ModelNotFound, PunaError
+from server.errors import Forbidden, InvalidTemplate, ModelNotFound
 from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
@@ -22,6 +22,7 @@ from server.store.show import show_data
 log = logging.getLogger(__name__)
 
 STARTER = "puna-starter:latest"
+REMEMBERED_DETAILS = 1000
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -53,6 +54,7 @@ class Catalog:
         self._go_template = go_template
         self._install_starter = install_starter
         self._choices: dict[str, TemplateChoice] = {}
+        self._details_of: dict[str, dict[str, Any]] = {}  # by digest; of models that have been asked
 
     # ---- one model -------------------------------------------------------------------------------------------------
 
@@ -66,7 +68,17 @@ class Catalog:
             model = self._installed(name)
         except ModelNotFound as error:
             raise lookup.missing(raw, name, endpoint) from error
+        if endpoint != "show" and model.model_path is not None and not model.model_path.is_file():
+            raise lookup.without_weights(raw, model.model_path)
+        self._remember_details(model)
         return Entry(model, self._choice(model))
+
+    def _remember_details(self, model: Model) -> None:
+        """A model that is loaded goes on to run, and to be listed, after it has been deleted or replaced."""
+        if model.digest not in self._details_of:
+            self._details_of[model.digest] = model.details()
+            while len(self._details_of) > REMEMBERED_DETAILS:
+                self._details_of.pop(next(iter(self._details_of)), None)
 
     def _installed(self, name: ModelName) -> Model:
         try:
@@ -156,12 +168,9 @@ class Catalog:
         }
 
     def _details(self, running: RunningModel) -> dict[str, Any]:
-        """Those of the model that was loaded; of one that has been deleted since, nothing is known any more."""
-        try:
-            details = self.store.get(ModelName.parse(running.name)).details()
-        except PunaError:
-            details = {"format": "gguf", "family": "", "families": None, "parameter_size": "", "quantization_level": ""}
-        return {**details, "parent_model": ""}
+        """Those of the model that was loaded, whatever its name means now."""
+        unknown = {"format": "gguf", "family": "", "families": None, "parameter_size": "", "quantization_level": ""}
+        return {**self._details_of.get(running.digest, unknown), "parent_model": ""}
 
 
 def facts_of(model: Model) -> TemplateFacts:
