@@ -26,7 +26,7 @@ from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
 from server.serve.wire import speak_plainly
-from server.settings import Settings, is_loopback, paths, runner_environ
+from server.settings import Settings, is_loopback, paths, runner_environ, variables_without_meaning
 from server.store import Store
 from server.version import VERSION
 
@@ -67,6 +67,8 @@ async def serve(
     # Order: the socket first, so that early clients wait in its backlog and a second server changes nothing on disk.
     listener = listen(settings.host, settings.port)
     log.info("server config %s", described(settings))
+    for name in variables_without_meaning():
+        log.warning("%s is set, but means nothing to Puna", name)
     log.info("Ollama cloud disabled: %s", str(settings.no_cloud).lower())
     try:
         address = Address(settings.host, listener.getsockname()[1])
