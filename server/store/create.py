@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -33,6 +33,17 @@ _TEMPLATES = (manifest.TEMPLATE, manifest.PROMPT)
 _NOT_QUANTIZED = ("F16", "BF16", "F32")
 
 
+class Detected(Protocol):
+    """A template that a model file's own one stands for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def template(self) -> str: ...
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+
+
 class Creation:
     """One create, from request to manifest."""
 
@@ -42,11 +53,14 @@ class Creation:
         request: CreateRequest,
         report: Callable[[Progress], None],
         check_template: Callable[[str], object],
+        detect_template: Callable[[str], Detected | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._request = request
         self._report = report
         self._check_template = check_template
+        self._detect_template = detect_template
+        self._detected: Detected | None = None
 
     def run(self) -> None:
         """Raises PunaErrors; nothing is stored under the name then, and what it held stays."""
@@ -59,6 +73,7 @@ class Creation:
         parts = base.parts + adapter_parts(self._store, request.adapters or {}, self._report)
         parts += draft_parts(self._store, request.draft_files or {}, self._report) if request.draft_files else ()
         self._check_quantization(parts)
+        self._detect(parts)
         config = self._config(base.config, parts)
         texts = [] if config.remote_host else list(self._texts(base, parts, config))
         kept = () if config.remote_host else self._kept(parts)
@@ -80,6 +95,15 @@ class Creation:
             except PunaError as error:
                 raise InvalidRequest(f"template error: {error}", log=error.log) from error
         read_options(_listed_stops(request.parameters))
+
+    def _detect(self, parts: tuple[Part, ...]) -> None:
+        """Files often carry a published chat template that is known by a name, and then where answers end is known."""
+        if self._request.base or self._request.remote_host:
+            return
+        found = (part.header.chat_template for part in parts if part.layer.media_type == manifest.MODEL and part.header)
+        self._detected = next(filter(None, map(self._detect_template, filter(None, found))), None)
+        if self._detected:
+            self._report(Progress(status=f"using autodetected template {self._detected.name}"))
 
     def _check_quantization(self, parts: tuple[Part, ...]) -> None:
         for wanted, media_type in (
@@ -125,7 +149,8 @@ class Creation:
     def _texts(self, base: Base, parts: tuple[Part, ...], config: Config) -> list[tuple[str, bytes]]:
         """The new text layers in their order."""
         request = self._request
-        texts = [(manifest.TEMPLATE, request.template.encode()), (manifest.SYSTEM, request.system.encode())]
+        template = request.template or (self._detected.template if self._detected else "")
+        texts = [(manifest.TEMPLATE, template.encode()), (manifest.SYSTEM, request.system.encode())]
         texts += [(manifest.LICENSE, text.encode()) for text in request.licenses]
         if params := self._params(base, config):
             texts.append((manifest.PARAMS, _encoded(params)))
@@ -134,7 +159,8 @@ class Creation:
         return [(media_type, data) for media_type, data in texts if data]
 
     def _params(self, base: Base, config: Config) -> dict[str, Any]:
-        params = {**base.params, **_listed_stops(self._request.parameters)}
+        detected = {"stop": list(self._detected.stop)} if self._detected else {}
+        params = {**detected, **base.params, **_listed_stops(self._request.parameters)}
         stop = _FAMILY_DEFAULTS.get(config.model_family, ("", "", ()))[2]
         if stop and "stop" not in params:
             params["stop"] = list(stop)
