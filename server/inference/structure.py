@@ -90,6 +90,8 @@ def _thought(
         return "", (), ""
     if name in _CONTENT:
         after, bridge = _CONTENT[name]
+        if prompt.endswith(after):  # the prompt has opened the content
+            return "", (), ""
         return "", after, "" if request.tools else bridge
     tags: tuple[str, str] | None = _TAGS.get(name, THINK_TAGS)
     is_first = False
@@ -105,7 +107,7 @@ def _thought(
         tags = choice.thinking_tags if request.think and choice.mode != "native" else None
     if tags is None:
         return "", (), ""
-    has_begun = is_first or prompt.rstrip().endswith(tags[0])
+    has_begun = is_first or prompt.rstrip().endswith((tags[0], f"{tags[0]}thought"))
     return "" if has_begun else tags[0], (tags[1],), tags[1]
 
 
