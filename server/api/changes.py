@@ -14,7 +14,7 @@ from server.api.responses import empty_answer
 from server.api.services import services_of
 from server.errors import InvalidModelName, InvalidRequest, ModelNotFound
 from server.messages.names import ModelName, split_source
-from server.prompts import gotemplate
+from server.prompts import gotemplate, named
 from server.store import CreateRequest
 
 
@@ -26,7 +26,7 @@ async def create(request: Request, asked: requests.CreateRequest) -> ASGIApp:
     store = services_of(request).store
 
     def work(report: Report) -> None:
-        store.create(wanted, report, check_template=gotemplate.parse)
+        store.create(wanted, report, check_template=gotemplate.parse, detect_template=named.detect)
 
     return ProgressAnswer(work, asked.stream)
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound, PunaError
+from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound
 from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
