@@ -34,8 +34,8 @@ def families(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def imported(families: Path) -> Path:
-    """The same folder, with what `puna create` and llama.cpp made of each: NAME/TYPE.npz, its status lines NAME/TYPE.txt
-    and, for encoders, what /api/embed says, NAME/TYPE.json."""
+    """The same folder, with what `puna create` and llama.cpp made of each: NAME/TYPE-FIRST.npz, the status lines in
+    NAME/TYPE.txt and, for encoders, what /api/embed says in NAME/TYPE.json."""
     with FileLock(families.with_suffix(".lock")):
         if not (families / "imported").exists():
             with running_server({}) as server:

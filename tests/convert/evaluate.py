@@ -1,7 +1,8 @@
 """What llama.cpp makes of GGUF files: a JSON object a line on standard input, a line of JSON for each when it is done.
 
-Each line has "model", "ids" (lists of tokens), "texts", "first" (the number of the first text), "context", "embedding" and "output", the file that gets the same arrays as
-make_families writes. Runs in a process of its own, because only runner processes load native model code.
+Each line has "model", "ids" (lists of tokens), "texts", "first" (the number of the first text), "context" (its length),
+"embedding", and "output": the file that gets the same arrays as make_families writes, and "ends", the tokens that end
+an answer. Runs in a process of its own, because only runner processes load native model code.
 """
 
 from __future__ import annotations

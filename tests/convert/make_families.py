@@ -195,6 +195,12 @@ def phi3() -> Any:
     return randomized(transformers.Phi3ForCausalLM(config))
 
 
+def phi4() -> Any:
+    scaling = {"rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 0.75}
+    config = transformers.Phi3Config(**SIZES, rope_parameters=scaling, tie_word_embeddings=True, sliding_window=None)
+    return randomized(transformers.Phi3ForCausalLM(config))
+
+
 def bert() -> Any:
     sizes = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
     return randomized(transformers.BertModel(transformers.BertConfig(**sizes)))
@@ -217,6 +223,10 @@ MAKERS: dict[str, tuple[Callable[[], Any], Callable[[Path], None]]] = {
     "gemma2": (gemma2, gemma_pieces),
     "gemma3": (gemma3, gemma_pieces),
     "phi3": (phi3, lambda folder: llama_pieces(folder, keep=True, more=("<|endoftext|>", "<|user|>", "<|end|>"))),
+    "phi4": (
+        phi4,
+        lambda folder: byte_level(folder, digits="{1,3}", bos=False, special=("<|endoftext|>", "<|im_end|>")),
+    ),
     "bert": (bert, word_pieces),
     "nomic": (nomic, word_pieces),
 }

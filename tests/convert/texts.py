@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FAMILIES = ("llama", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "bert", "nomic")
+FAMILIES = ("llama", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi4", "bert", "nomic")
 ENCODERS = ("bert", "nomic")
 TEXTS = (
     "Once upon a time there was a little model that could read.",
