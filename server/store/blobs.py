@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,8 @@ import anyio.to_thread
 
 from server.errors import DigestMismatch, DiskFull, StoreError
 from server.store import digests
-from server.store.files import create_temporary, store_errors, sync_folder
+from server.store.files import create_temporary, store_errors, sync_file, sync_folder
+from server.store.gate import Gate
 
 MIB = 1024 * 1024
 PIECE_BYTES = MIB  # written and hashed at once, in a thread
@@ -36,6 +38,7 @@ class Blobs:
 
     def __init__(self, folder: Path, *, free_bytes: Callable[[Path], int] = _free_bytes) -> None:
         self.folder = folder
+        self.gate = Gate()
         self._free_bytes = free_bytes
 
     def __repr__(self) -> str:
@@ -56,12 +59,23 @@ class Blobs:
         there is no such blob."""
         path = self.path(digest)
         try:
+            if path.is_symlink():  # the time of a file of others is not ours to set
+                if os.utime in os.supports_follow_symlinks:
+                    os.utime(path, follow_symlinks=False)
+                return path.is_file()
             os.utime(path)
         except FileNotFoundError:
             return False
         except OSError:
             return path.is_file()  # someone else's file, linked in
         return True
+
+    def modified_ns(self, digest: str) -> int:
+        """The time of the blob; 0 where there is none."""
+        try:
+            return self.path(digest).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def read(self, digest: str) -> bytes:
         """Raises InvalidDigest, FileNotFoundError, StoreError."""
@@ -106,8 +120,22 @@ class Blobs:
         return True
 
     def incoming(self) -> Incoming:
-        """A blob to write piece by piece. Raises OSError."""
+        """A blob to write piece by piece. Raises OSError, FolderMoving."""
         return Incoming(self)
+
+    def adopt(self, path: Path, digest: str = "") -> tuple[str, bool]:
+        """Make a blob of a finished temporary file of this folder: its digest, computed where it is not known yet, and
+        whether it is new. Raises OSError."""
+        if not digest:
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        with self.gate.visit():
+            if self.touch(digest):
+                return digest, False
+            sync_file(path)
+            os.replace(path, self.path(digest))
+            sync_folder(self.folder)
+        return digest, True
 
     def add_file(self, source: Path) -> str:
         """Take in a copy of a local file; through a link, overwriting the file would change the blob under its digest.
@@ -128,19 +156,25 @@ class Blobs:
             incoming.keep(digest)
 
     def delete(self, digest: str) -> int:
-        """The bytes that this freed; 0 where there was no such blob. Raises InvalidDigest, StoreError."""
+        """The bytes that this freed; 0 where there was no such blob, or only a link to a file of others. Raises
+        InvalidDigest, StoreError."""
         path = self.path(digest)
         with store_errors("delete a part of the model"):
             try:
-                size = path.lstat().st_size
+                status = path.lstat()
                 path.unlink()
             except FileNotFoundError:
                 return 0
-        return size
+        return 0 if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 else status.st_size
+
+    @property
+    def free_bytes(self) -> int:
+        """The space that is left on the folder's disk."""
+        return self._free_bytes(self.folder)
 
     def check_space(self, more: int) -> None:
         """Raises DiskFull where `more` bytes would leave less than the reserve."""
-        free = self._free_bytes(self.folder)
+        free = self.free_bytes
         if free - more < RESERVE_BYTES:
             raise DiskFull(log=f"{free} bytes are free on the disk of the model folder; {more} more were to be written")
 
@@ -152,7 +186,12 @@ class Incoming:
         self._blobs = blobs
         self._hash = hashlib.sha256()
         self._unchecked = CHECK_EVERY_BYTES
-        handle, self._path = create_temporary(blobs.folder)
+        blobs.gate.enter()
+        try:
+            handle, self._path = create_temporary(blobs.folder)
+        except BaseException:
+            blobs.gate.leave()
+            raise
         self._file = os.fdopen(handle, "wb", buffering=0)
 
     def __enter__(self) -> Incoming:
@@ -163,6 +202,7 @@ class Incoming:
             self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+        self._blobs.gate.leave()
 
     @property
     def digest(self) -> str:

@@ -31,7 +31,7 @@ from server.messages.conversion import (
     OutputType,
 )
 from server.store.blobs import Blobs
-from server.store.files import create_temporary, store_errors, sync_folder
+from server.store.files import create_temporary, store_errors
 
 STATUS = "converting model"
 WORK_DIGEST = "0" * 19  # what progress on work that has no blob yet is known by
@@ -52,8 +52,8 @@ def converter_command() -> list[str]:
 
 def convert_files(
     blobs: Blobs, files: Mapping[str, Path], output_type: OutputType, report: Callable[[Progress], None]
-) -> Converted:
-    """The outcome; the GGUF file lies in the folder under its digest then. `files`: names relative to the model's
+) -> tuple[str, bool]:
+    """The digest of the GGUF file, which is a blob then, and whether it is new. `files`: names relative to the model's
     folder, and where they lie. Raises what the converter found wrong, DiskFull, StoreError, and what `report` raises.
     """
     report(Progress(status=STATUS))
@@ -67,14 +67,13 @@ def convert_files(
                 output_type=output_type,
             )
             outcome = _run(order, blobs, report)
-            os.replace(output, blobs.path(outcome.digest))
-            sync_folder(blobs.folder)
+            digest, is_new = blobs.adopt(output, outcome.digest)
         finally:
             output.unlink(missing_ok=True)
     for note in outcome.notes:
         _log.warning("%s", note)
         report(Progress(status=f"note: {note}"))
-    return outcome
+    return digest, is_new
 
 
 def _run(order: ConvertOrder, blobs: Blobs, report: Callable[[Progress], None]) -> Converted:

@@ -13,6 +13,7 @@ from server.messages.chat import Progress
 from server.messages.conversion import OutputType
 from server.messages.names import ModelName, split_source
 from server.store import digests, manifest
+from server.store.adapter import check_adapter
 from server.store.conversion import WORK_DIGEST, convert_files
 from server.store.create_request import CreateRequest
 from server.store.files import store_errors
@@ -30,10 +31,12 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Part:
-    """A layer of the new model whose blob is stored already; `header` where it is a GGUF file."""
+    """A layer of the new model whose blob is stored already; `header` where it is a GGUF file. `is_new` where this
+    creation made the blob."""
 
     layer: Layer
     header: GgufHeader | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
     if request.files is None:
         raise InvalidRequest("neither 'from' or 'files' was specified")
     parts = _file_parts(store, request.files, report, request.quantization_type)
+    paths = {digests.normal(digest): path for path, digest in request.files.items()}
+    for part in parts:
+        if part.layer.media_type == manifest.ADAPTER:
+            _check_adapter(paths.get(part.layer.digest, "the adapter"), part, parts)
     models = {part.layer.digest for part in parts if part.layer.media_type == manifest.MODEL}
     if len(models) > 1:
         names = ", ".join(sorted(path for path in request.files if path.endswith(".gguf")))
@@ -61,7 +68,7 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
     return Base(parts, Config(model_format="gguf"))
 
 
-def adapter_parts(store: Store, adapters: Mapping[str, str], report: Report) -> tuple[Part, ...]:
+def adapter_parts(store: Store, adapters: Mapping[str, str], base: Base, report: Report) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
     _refuse_safetensors_adapter(adapters)
     if len(adapters) > 1:
@@ -70,12 +77,22 @@ def adapter_parts(store: Store, adapters: Mapping[str, str], report: Report) -> 
     for path, part in zip(adapters, parts, strict=True):
         if part.layer.media_type != manifest.ADAPTER:
             raise InvalidRequest(f'"{path}" is a GGUF file but no LoRA adapter; name it in FROM instead of ADAPTER')
+        _check_adapter(path, part, base.parts)
     return parts
 
 
-def draft_parts(store: Store, files: Mapping[str, str], report: Report) -> tuple[Part, ...]:
+def _check_adapter(path: str, part: Part, base: Sequence[Part]) -> None:
+    """A file of the base that cannot be read has a sentence of its own, later."""
+    models = [each.header for each in base if each.layer.media_type == manifest.MODEL]
+    if not models:
+        raise InvalidRequest(f'"{path}" is an adapter, and there is no base model for it; name the base in FROM')
+    if part.header is not None and models[-1] is not None:
+        check_adapter(path, part.header, models[-1])
+
+
+def draft_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
-    parts = _file_parts(store, files, report)
+    parts = _file_parts(store, files, report, quantization)
     if [part.layer.media_type for part in parts] != [manifest.MODEL]:
         raise InvalidRequest("a DRAFT is one GGUF model; give a single file")
     draft = parts[0]
@@ -118,6 +135,7 @@ def _model_part(store: Store, layer: Layer, name: ModelName) -> Part:
 
 
 def _file_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str = "") -> tuple[Part, ...]:
+    """`quantization` is the type that the weights are going to get, "" where they stay as they are."""
     paths = {path: _uploaded(store, path, digest) for path, digest in files.items()}
     if any(path.endswith(".safetensors") for path in paths):
         part = _converted(store, paths, report, quantization)
@@ -129,7 +147,7 @@ def _file_parts(store: Store, files: Mapping[str, str], report: Report, quantiza
     parts = {path: _file_part(store, path, paths[path], report) for path in sorted(paths)}
     whole = _joined(store, parts, report)
     for part in whole:
-        _check_model(part, report)
+        _check_model(part, report, quantization)
     return whole
 
 
@@ -147,17 +165,17 @@ def _joined_part(store: Store, shards: Sequence[GgufHeader], report: Report) -> 
     with store_errors("join the parts of the model"):
         digest = join_shards(store.blobs, shards, tell)
         header = read_header(store.blobs.path(digest))
-    return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header)
+    return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header, is_new=True)
 
 
 def _converted(store: Store, paths: Mapping[str, str], report: Report, quantization: str) -> Part:
     """A folder of safetensors as one GGUF file. What is to be quantized keeps its own type till then."""
     wanted = quantization if quantization in ("F32", "F16", "BF16") else ""
     files = {path: store.blobs.path(digest) for path, digest in paths.items()}
-    outcome = convert_files(store.blobs, files, cast(OutputType, wanted), report)
+    digest, is_new = convert_files(store.blobs, files, cast(OutputType, wanted), report)
     with store_errors("read the converted model"):
-        header = read_header(store.blobs.path(outcome.digest))
-    return Part(Layer(media_type=_KINDS[header.kind], digest=outcome.digest, size=header.file_size), header)
+        header = read_header(store.blobs.path(digest))
+    return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header, is_new)
 
 
 def _refuse_pickles(store: Store, paths: Mapping[str, str]) -> None:
@@ -211,12 +229,12 @@ def _file_part(store: Store, path: str, digest: str, report: Report) -> Part:
     return Part(layer, header)
 
 
-def _check_model(part: Part, report: Report) -> None:
+def _check_model(part: Part, report: Report, quantization: str = "") -> None:
     header = part.header
     if header is None or part.layer.media_type != manifest.MODEL:
         return
     check_loadable(header)
-    if not header.has_embedded_encoder:
+    if not header.has_embedded_encoder and quantization in ("", header.file_type):
         size = part.layer.size
         report(Progress(status="validating GGUF model", digest=WORK_DIGEST, total=size, completed=size))
         report(Progress(status="verifying conversion"))
