@@ -89,6 +89,8 @@ class DigestMismatch(InvalidRequest):
 class InvalidModelfile(InvalidRequest):
     """The Modelfile cannot be understood."""
 
+    line = 0  # where, from 1; 0 where that is not known
+
 
 class Forbidden(PunaError):
     """This request is not allowed."""
