@@ -113,3 +113,18 @@ def test_a_shown_modelfile_makes_the_model_again(server: RunningServer, client: 
         assert {**first, "details": {**first["details"], "parent_model": ""}}[key] == second[key], key
     assert second["messages"] == first["messages"][:1]
     assert said(client, "second", "SKY") == COUNT
+
+
+def test_a_loaded_model_can_be_deleted(client: Client, models: pathlib.Path) -> None:
+    """model-store 110: its answer goes on to its end, and what it needed alone is freed."""
+    weights = {"scripted.gguf": file_digest(models / "scripted.gguf")}
+    with client.create({"model": "going", "files": weights, "quantize": "f32"}) as progress:
+        assert list(progress)[-1] == {"status": "success"}
+    body = {"model": "going", "prompt": "LOOP", "raw": True, "options": {"num_predict": 400}}
+    with client.generate(body) as pieces:
+        assert next(pieces)["response"]
+        assert (client.delete("going") or 0) > (models / "scripted.gguf").stat().st_size
+        *_, last = pieces
+    assert (last["done_reason"], last["eval_count"]) == ("length", 400)
+    with pytest.raises(PunaError, match="not found"):
+        client.show("going")
