@@ -9,7 +9,9 @@
     │   ├── InvalidTemplate            a chat template that cannot be parsed or rendered
     │   ├── InvalidDigest
     │   ├── DigestMismatch
-    │   └── InvalidModelfile
+    │   ├── InvalidModelfile
+    │   ├── MoveRefused                the model folder cannot go where it was asked to
+    │   └── LinkRefused                a file cannot be linked into the model folder
     ├── Forbidden                 403  origin, host or a feature that is switched off
     ├── NotFound                  404
     │   └── ModelNotFound
@@ -19,7 +21,13 @@
     ├── ServerStopping            503  the server is shutting down
     ├── InvalidAnswer             500  the model wrote a tool call that cannot be read
     ├── StoreError                500  the model folder could not be read or written
-    │   └── DiskFull              507
+    │   ├── DiskFull              507
+    │   ├── LinkedFileLost             a model's file, which another program owns, is gone or has changed
+    │   ├── FolderMissing         503  the model folder was there once and is not now
+    │   └── FolderMoving          503  the model folder is on its way to another place
+    ├── RegistryError             500  a registry could not be reached, refused, or sent what cannot be used
+    │   └── AddressRefused        403  it has an address that Puna does not connect to unasked
+    ├── DownloadRuns              409  it cannot be cleared or begun while somebody downloads it
     ├── RunnerError               500
     │   ├── RunnerStartFailed          a model could not be loaded
     │   │   └── OutOfMemory                because memory did not suffice; a smaller plan may work
@@ -92,6 +100,14 @@ class InvalidModelfile(InvalidRequest):
     line = 0  # where, from 1; 0 where that is not known
 
 
+class MoveRefused(InvalidRequest):
+    """The model folder cannot be moved there."""
+
+
+class LinkRefused(InvalidRequest):
+    """The file cannot be linked into the model folder; make the model with `puna create`, which copies it."""
+
+
 class Forbidden(PunaError):
     """This request is not allowed."""
 
@@ -146,6 +162,39 @@ class DiskFull(StoreError):
     """The disk is full; nothing was changed. Free some space and try again."""
 
     status = 507
+
+
+class LinkedFileLost(StoreError):
+    """A file of this model, which was imported where it is, is gone or has changed; `puna show` names it."""
+
+
+class FolderMissing(StoreError):
+    """The model folder is not there; attach its drive, or name another folder in the settings."""
+
+    status = 503
+
+
+class FolderMoving(StoreError):
+    """The model folder is being moved; try again when that is done."""
+
+    status = 503
+    retry_after_seconds = 5  # goes out as the Retry-After header
+
+
+class RegistryError(PunaError):
+    """The registry could not be used; check its name and your network, and try again."""
+
+
+class AddressRefused(RegistryError):
+    """This registry has an address in a private network; list it in PUNA_REGISTRIES if you trust it."""
+
+    status = 403
+
+
+class DownloadRuns(PunaError):
+    """download already in progress"""
+
+    status = 409
 
 
 class RunnerError(PunaError):

@@ -18,6 +18,7 @@ from server.api.body import (
     Text,
     TextsByName,
     list_of,
+    read_text,
     read_texts_by_name,
 )
 from server.api.values import read_image, read_keep_alive, read_messages, read_stored_messages, read_think, read_tool
@@ -27,6 +28,7 @@ KeepAlive = Annotated[float | None, Kind(read_keep_alive)]
 ThinkValue = Annotated[Think, Kind(read_think)]
 Images = Annotated[tuple[bytes, ...], Kind(list_of(read_image, "[]api.ImageData"))]
 Messages = Annotated[tuple[Message, ...], Kind(read_messages)]
+Texts = Annotated[tuple[str, ...], Kind(list_of(read_text, "[]string"))]
 Tools = Annotated[tuple[dict[str, Any], ...], Kind(list_of(read_tool, "api.Tools"))]
 
 
@@ -114,6 +116,14 @@ class ShowRequest(Named, frozen=True, kw_only=True):
     options: Mapped = msgspec.field(default_factory=dict)
 
 
+class FitRequest(Named, frozen=True, kw_only=True):
+    """0 and "" leave a value as it would be."""
+
+    num_ctx: Integer = 0
+    parallel: Integer = 0
+    kv_cache_type: Text = ""
+
+
 class DeleteRequest(Named, frozen=True, kw_only=True):
     pass
 
@@ -165,4 +175,20 @@ class TakeFileRequest(Body, frozen=True, kw_only=True):
 
     path: Text = ""
     beginning: Text = ""
+    stream: Flag = True
+
+
+class ImportRequest(Body, frozen=True, kw_only=True):
+    """Files and folders on the server's machine, or the name of a program whose folders are known."""
+
+    paths: Texts = ()
+    source: Text = ""
+    name: Text = ""
+    dry_run: Flag = False
+    join: Flag = False
+    stream: Flag = True
+
+
+class MoveRequest(Body, frozen=True, kw_only=True):
+    path: Text = ""
     stream: Flag = True

@@ -11,10 +11,12 @@ from starlette.requests import Request
 from server.api.access import RefusedOrigins
 
 if TYPE_CHECKING:
-    from server.inference import Catalog, Inference
+    from server.inference import Catalog, Fitting, Inference
+    from server.registry import Registry
     from server.scheduler import Scheduler
     from server.settings import Settings
     from server.store import Store
+    from server.store.moving import Mover
 
 
 class ListenAddress(Protocol):
@@ -31,9 +33,12 @@ class Services:
     settings: Settings
     address: ListenAddress
     store: Store
+    mover: Mover
     scheduler: Scheduler
     catalog: Catalog
     inference: Inference
+    fitting: Fitting
+    registry: Registry
     closing: anyio.Event
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
 

@@ -110,8 +110,10 @@ def _wait_until_ready(client: Client, process: subprocess.Popen[bytes], log_path
 def _spawn(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes]:
     """In a session of its own: neither Ctrl+C nor closing the terminal reaches it."""
     command = serve_command()
-    if settings.sources.get("models_dir") in ("environment", "file"):
-        # A relative folder was meant from here, not from the server's working folder.
+    text = settings.texts.get("models_dir", "")
+    if text and not Path(text).expanduser().is_absolute():
+        # A relative folder was meant from here, not from the server's working folder. An absolute one is found by the
+        # server itself, which then knows who set it.
         command += ["--models-dir", str(settings.models_dir)]
     flags = 0
     if sys.platform == "win32":

@@ -11,6 +11,7 @@ from server.errors import PunaError
 COMMANDS = (
     ("serve", "Start Puna", "server.cli.serve:serve"),
     ("create", "Create a model", "server.cli.create:create"),
+    ("import", "Use the GGUF files of other programs where they are", "server.cli.importing:import_command"),
     ("show", "Show information for a model", "server.cli.show:show"),
     ("run", "Run a model", "server.cli.run:run"),
     ("stop", "Stop a running model", "server.cli.running:stop"),
@@ -22,6 +23,7 @@ COMMANDS = (
     ("ps", "List running models", "server.cli.running:ps"),
     ("cp", "Copy a model", "server.cli.models:cp"),
     ("rm", "Remove a model", "server.cli.models:rm"),
+    ("models", "Show or move the folder of the models", "server.cli.model_folder:models"),
     ("launch", "", "server.cli.registry:launch"),
     ("help", "Help about any command", "server.cli.help:help_command"),
 )

@@ -23,6 +23,7 @@ def describe(answer: dict[str, Any], *, verbose: bool = False) -> str:
         ("Model", _model_rows(answer), CELL_WIDTH),
         ("Capabilities", [(str(name),) for name in answer.get("capabilities") or ()], CELL_WIDTH),
         ("Projector", _projector_rows(answer.get("projector_info") or {}), CELL_WIDTH),
+        ("Files of other programs", _linked_rows(answer.get("linked") or ()), TEXT_WIDTH),
         ("Parameters", _parameter_rows(str(answer.get("parameters") or "")), CELL_WIDTH),
     ]
     if verbose:
@@ -78,6 +79,10 @@ def _projector_rows(info: dict[str, Any]) -> list[Row]:
         ("dimensions", _plain(info.get(f"{architecture}.vision.projection_dim"))),
     ]
     return [row for row in rows if row[1]]
+
+
+def _linked_rows(parts: Iterable[dict[str, Any]]) -> list[Row]:
+    return [(str(part.get("note") or part.get("path", "")),) for part in parts]
 
 
 def _parameter_rows(text: str) -> list[Row]:

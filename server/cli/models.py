@@ -43,6 +43,10 @@ def _list(args: tuple[str, ...], json: bool) -> None:
         models = starting_with(client.tags(), args)
     text = formats.as_json({"models": models}) if json else models_table(models, datetime.now(UTC))
     click.echo(text, nl=False)
+    for model in () if json else models:
+        for part in model.get("linked") or ():
+            if part.get("note"):
+                say(str(part["note"]))
 
 
 def _cp(args: tuple[str, ...]) -> None:
@@ -81,7 +85,20 @@ def _remove(client: Client, name: str) -> int | None:
         pass  # deleting says so
     except PunaError:
         say(f"Warning: unable to stop model '{name}'")
-    return client.delete(name)
+    linked = _linked(client, name)
+    freed = client.delete(name)
+    for path in linked:
+        say(f"{path} stays where it is: Puna only used it there")
+    return freed
+
+
+def _linked(client: Client, name: str) -> list[str]:
+    """Files of other programs that the model uses and that are there."""
+    try:
+        parts = client.show(name).get("linked") or ()
+    except PunaError:
+        return []  # deleting says what is wrong
+    return [str(part.get("path", "")) for part in parts if part.get("state") != "gone"]
 
 
 list_models = Command(

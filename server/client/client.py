@@ -74,6 +74,11 @@ class Client:
     def show(self, model: str, *, verbose: bool = False) -> dict[str, Any]:
         return self._json("POST", "/api/show", {"model": model, "verbose": verbose})
 
+    def fit(self, model: str, *, num_ctx: int = 0, parallel: int = 0, kv_cache_type: str = "") -> dict[str, Any]:
+        """Whether a model fits into the server's memory, with the arithmetic; 0 and "" leave a value as it would be."""
+        asked = {"num_ctx": num_ctx, "parallel": parallel, "kv_cache_type": kv_cache_type}
+        return self._json("POST", "/puna/v1/fit", {"model": model, **asked})
+
     def status(self) -> dict[str, Any]:
         """State, address, versions, running models and memory."""
         return self._json("GET", "/puna/v1/status")
@@ -106,6 +111,30 @@ class Client:
     def create(self, body: Mapping[str, Any]) -> Stream:
         """Progress objects; the last one's status is "success"."""
         return self._stream("POST", "/api/create", body)
+
+    def pull(self, model: str, *, insecure: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/pull", {"model": model, "insecure": insecure})
+
+    def push(self, model: str, *, insecure: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/push", {"model": model, "insecure": insecure})
+
+    def downloads(self) -> dict[str, Any]:
+        """Running and half-finished downloads, and their limits."""
+        return self._json("GET", "/puna/v1/downloads")
+
+    def limit_downloads(self, **limits: int) -> dict[str, Any]:
+        """Change `parts` and `bytes_per_second` (0: no limit) until the server stops; what is in force then."""
+        return self._json("PATCH", "/puna/v1/downloads/limits", limits)
+
+    def cancel_download(self, digest: str) -> None:
+        """For everybody who waits for it; what has come is kept."""
+        self._call("POST", f"/puna/v1/downloads/{digest}/cancel")
+
+    def clear_downloads(self, digest: str = "") -> int:
+        """Remove what is left of one download that broke off, or of all; the bytes freed."""
+        return int(self._json("DELETE", f"/puna/v1/downloads/{digest}".rstrip("/")).get("freed_bytes", 0))
 
     def copy(self, source: str, destination: str) -> None:
         self._call("POST", "/api/copy", {"source": source, "destination": destination})
@@ -156,6 +185,22 @@ class Client:
                 headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
                 seconds=None,
             )
+
+    def preview_import(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What an import would take (`models`), and what it would not and why (`skipped`)."""
+        return self._json("POST", "/puna/v1/import", {**body, "dry_run": True}, seconds=None)
+
+    def import_models(self, body: Mapping[str, Any]) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/puna/v1/import", body)
+
+    def models_folder(self) -> dict[str, Any]:
+        """Where the models are, whether the folder is there, and a move that has begun."""
+        return self._json("GET", "/puna/v1/models/folder")
+
+    def move_models(self, path: str) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/puna/v1/models/move", {"path": path})
 
     # ---- transport ---------------------------------------------------------------------------------------------------
 

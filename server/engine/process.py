@@ -179,6 +179,7 @@ def describe(model: Model, context: Context, plan: LaunchPlan, log: NativeLog, v
         add_bos=vocabulary.add_bos,
         bos_text=vocabulary.text_of(vocabulary.bos),
         eos_text=vocabulary.text_of(vocabulary.eos),
+        control_texts=vocabulary.control_texts(),
         can_shift=context.can_shift,
         gpu_layers=gpu_layers,
         total_layers=total_layers or model.layers + 1,

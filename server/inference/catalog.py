@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidTemplate, ModelNotFound, PunaError
+from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound, PunaError
 from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
 from server.messages.names import ModelName
+from server.prompts.aliases import resolve
 from server.prompts.selection import TemplateChoice, TemplateFacts, select
 from server.store import Model, Store
 from server.store.gguf import GgufHeader
@@ -43,16 +45,22 @@ class Catalog:
     """Names to entries. Everything that reads the disk runs in a worker thread.
 
     `go_template` is the setting OLLAMA_GO_TEMPLATE. `install_starter` brings the starter model into a folder that has
-    not had it yet, when it is asked for by name.
+    not had it yet, when it is asked for by name. `aliases` are patterns of names that are not installed, each with the
+    model that answers in their place; the first that fits counts.
     """
 
     def __init__(
-        self, store: Store, go_template: bool | None = None, install_starter: Callable[[], bool] = lambda: False
+        self,
+        store: Store,
+        go_template: bool | None = None,
+        install_starter: Callable[[], bool] = lambda: False,
+        aliases: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.store = store
+        self._aliases = aliases
         self._go_template = go_template
         self._install_starter = install_starter
-        self._choices: dict[str, TemplateChoice] = {}
+        self._choices: dict[tuple[str, str], TemplateChoice] = {}  # by digest, and by renderer: a name may decide it
 
     # ---- one model -------------------------------------------------------------------------------------------------
 
@@ -65,8 +73,23 @@ class Catalog:
         try:
             model = self._installed(name)
         except ModelNotFound as error:
-            raise lookup.missing(raw, name, endpoint) from error
+            stand_in = self._stand_in(name)
+            if stand_in is None:
+                raise lookup.missing(raw, name, endpoint) from error
+            model = stand_in
         return Entry(model, self._choice(model))
+
+    def _stand_in(self, name: ModelName) -> Model | None:
+        """The model that answers under this name, if one does."""
+        spellings = {name.short, name.short.removesuffix(":latest")}
+        for pattern, target in self._aliases:
+            if any(fnmatchcase(spelling.lower(), pattern.lower()) for spelling in spellings):
+                try:
+                    return self._installed(ModelName.parse(target))
+                except (ModelNotFound, InvalidModelName) as error:
+                    log.warning("%s stands in for %s, but cannot be used: %s", target, name.short, error)
+                    return None
+        return None
 
     def _installed(self, name: ModelName) -> Model:
         try:
@@ -77,14 +100,16 @@ class Catalog:
             raise
 
     def _choice(self, model: Model) -> TemplateChoice:
-        known = self._choices.get(model.digest)
+        key = model.digest, renderer_of(model)
+        known = self._choices.get(key)
         if known is None:
             try:
                 known = select(facts_of(model), self._go_template)
             except InvalidTemplate as error:
                 log.warning("the template of %s cannot be used: %s", model.name.short, error)
                 known = select(msgspec.structs.replace(facts_of(model), go_text=None), self._go_template)
-            self._choices[model.digest] = known
+            if model.gguf is not None or model.model_path is None:  # a file that is gone may come back
+                self._choices[key] = known
         return known
 
     async def show(
@@ -117,7 +142,7 @@ class Catalog:
         def work() -> list[dict[str, Any]]:
             models = self.store.list()
             digests = {model.digest for model in models}
-            self._choices = {digest: choice for digest, choice in self._choices.items() if digest in digests}
+            self._choices = {key: choice for key, choice in self._choices.items() if key[0] in digests}
             return [self._tag(model) for model in models]
 
         return await anyio.to_thread.run_sync(work)
@@ -132,6 +157,8 @@ class Catalog:
             "digest": model.digest,
             "details": model.details(with_lengths=True),
         }
+        if linked := model.linked:
+            tag["linked"] = linked
         capabilities = self._choice(model).capabilities
         return tag | ({"capabilities": capabilities} if capabilities else {})
 
@@ -168,7 +195,7 @@ def facts_of(model: Model) -> TemplateFacts:
     """What template selection goes by."""
     header, projector = model.gguf, model.projector
     return TemplateFacts(
-        renderer=model.config.renderer,
+        renderer=renderer_of(model),
         parser=model.config.parser,
         go_text=model.template,
         jinja_text=header.chat_template if header else "",
@@ -181,6 +208,11 @@ def facts_of(model: Model) -> TemplateFacts:
         audio_projector=projector is not None and _has_audio(projector),
         config_capabilities=tuple(model.config.capabilities or ()),
     )
+
+
+def renderer_of(model: Model) -> str:
+    """The renderer that the model's configuration names, "" for none."""
+    return resolve(model.config.renderer, model.name.short, model.name.full, model.config.model_type)
 
 
 def _has_audio(projector: GgufHeader) -> bool:

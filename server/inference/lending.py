@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
+
 from server.errors import RunnerDied
 from server.inference.catalog import Entry
 from server.messages.options import RunnerOptions
@@ -25,6 +27,7 @@ async def lend(
     A runner that died a moment ago may still be lent, because its end is not known yet; then a new one is asked for,
     once.
     """
+    await check_files(entry)
     for is_last in (False, True):
         async with scheduler.lease(entry.spec, options, shift=shift, keep_alive_seconds=keep_alive_seconds) as lease:
             try:
@@ -35,3 +38,9 @@ async def lend(
                 continue
             yield lease
             return
+
+
+async def check_files(entry: Entry) -> None:
+    """Raises LinkedFileLost where a file of the model that belongs to another program is gone or has changed."""
+    if entry.model.linked:
+        await anyio.to_thread.run_sync(entry.model.check_files)

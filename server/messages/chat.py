@@ -40,12 +40,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What any dialect asks for.
 
-    A chat has `messages`; a completion has `prompt` and perhaps `suffix`, `system`, `template`, `context`, `raw`.
+    A chat has `messages`; a completion has `prompt` or `token_prompt`, and perhaps `suffix`, `system`, `template`,
+    `context`, `raw`.
     `options` is the client's own mapping, merged over the model's when the model is known.
     `keep_alive_seconds`: None keeps what the runner has; negative is for ever.
     `format` is raw JSON text ("" for none).
     `default_options` stand below the model's own: what a dialect promises where neither the client nor the model says.
     `must_call`: the answer shall call one of `tools`. `count_only`: the prompt is counted, and nothing is generated.
+    `grammar`: GBNF text that the answer must follow, "" for none. `token_prompt`: the prompt of a completion as token
+    ids, taken as they are. `thinking_budget_tokens`: how long the model may think, None for as long as it likes; the
+    message is written at the end of a thought that is cut short. `use_cache` False evaluates the whole prompt anew.
+    `with_tokens` and `with_progress`: chunks tell the ids of their tokens, and how far the prompt has been read.
     """
 
     model: str
@@ -71,6 +76,13 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: int = 0
     debug_render_only: bool = False
     count_only: bool = False
+    grammar: str = ""
+    token_prompt: tuple[int, ...] = ()
+    thinking_budget_tokens: int | None = None
+    thinking_budget_message: str = ""
+    use_cache: bool = True
+    with_tokens: bool = False
+    with_progress: bool = False
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
@@ -102,15 +114,25 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     thinking_tokens: int = 0
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a prompt has been read, in tokens; `cached_tokens` of them were known before."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    read_tokens: int
+    elapsed_ns: int
+
+
 FinishReason = Literal["stop", "length", "load", "unload"]
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of an answer. The last one has `done`; a debug answer has `rendered` and nothing else.
 
-    `prompt_tokens` is on the first chunk where the count is known by then, else 0. `stop_text`, on the last one, is
-    the stop string that ended the answer, "" where something else did. `dropped_messages` of the history and
-    `cut_tokens` of the prompt were left out because they did not fit; every piece of text says so.
+    `prompt_tokens` and `cached_tokens` are on the first chunk of text, `eval_tokens` on every one: how many the answer
+    has up to here. `stop_text`, on the last one, is the stop string that ended the answer, "" where something else
+    did. `dropped_messages` of the history and `cut_tokens` of the prompt were left out because they did not fit; every
+    piece of text says so.
     """
 
     text: str = ""
@@ -126,7 +148,11 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     dropped_messages: int = 0
     cut_tokens: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    eval_tokens: int = 0
     stop_text: str = ""
+    tokens: tuple[int, ...] = ()
+    reading: Reading | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -145,6 +171,7 @@ __all__ = [
     "GenerationRequest",
     "Message",
     "Progress",
+    "Reading",
     "SamplingOptions",
     "Think",
     "TokenLogprob",

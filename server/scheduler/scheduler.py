@@ -12,6 +12,7 @@ import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 
 import anyio
@@ -24,7 +25,9 @@ from server.messages.options import RunnerOptions
 from server.scheduler import context, events
 from server.scheduler.clock import Clock, SystemClock
 from server.scheduler.events import Order
-from server.scheduler.placement import Machine, place
+from server.scheduler.fit import Fit, fit_of
+from server.scheduler.measurements import Measurements
+from server.scheduler.placement import Machine, PlacementSettings, place
 from server.scheduler.policy import Policy
 from server.scheduler.ports import Hardware, Lease, SchedulerSettings, StartRunner
 from server.scheduler.process import Process
@@ -39,6 +42,7 @@ MODELS_PER_GPU = 3
 STALL_GRACE_SECONDS = 5.0
 DRAIN_SECONDS = 2.0
 STOP_SECONDS = 10.0
+SETTLE_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -55,9 +59,15 @@ class Scheduler:
     """Several models side by side. Used as an async context manager, which owns all runners."""
 
     def __init__(
-        self, settings: SchedulerSettings, hardware: Hardware, start_runner: StartRunner, clock: Clock | None = None
+        self,
+        settings: SchedulerSettings,
+        hardware: Hardware,
+        start_runner: StartRunner,
+        clock: Clock | None = None,
+        measurements: Measurements | None = None,
     ) -> None:
         self._settings = settings
+        self._measurements = measurements or Measurements()
         self._hardware = hardware
         self._start_runner = start_runner
         self._clock = clock or SystemClock()
@@ -145,7 +155,18 @@ class Scheduler:
         return self._place(spec, options, devices, shift)
 
     def _place(self, spec: ModelSpec, options: RunnerOptions, devices: tuple[Device, ...], shift: bool | None) -> Order:
-        return place(spec, options, self._settings, Machine(devices, self._policy.capacity), shift=shift)
+        return place(spec, options, self._settings, self._machine(devices), shift=shift)
+
+    def _machine(self, devices: tuple[Device, ...]) -> Machine:
+        return Machine(devices, self._policy.capacity, measured=self._measurements.recall)
+
+    async def fit(self, spec: ModelSpec, options: RunnerOptions, settings: PlacementSettings | None = None) -> Fit:
+        """What the model would take if it were loaded with everything else gone. `settings`: others than the
+        server's own. Nothing is loaded, and nothing leaves."""
+        devices = await self._known_devices()
+        await self._measure()
+        machine = self._machine(devices)
+        return fit_of(place(spec, options, settings or self._settings, machine), devices, machine.room)
 
     # ---- for everybody ---------------------------------------------------------------------------------------------
 
@@ -171,6 +192,22 @@ class Scheduler:
         is_loaded = path in self._policy.slots
         self._post(events.KeepRequested(path, seconds))
         return is_loaded
+
+    async def release_folder(self, folder: str, settle_seconds: float = SETTLE_SECONDS) -> None:
+        """Unload what was loaded from `folder`, and return when nothing there is open or waited for. A request that
+        has looked its model up, and is not waiting yet, is given `settle_seconds` to come."""
+        await anyio.sleep(settle_seconds)
+        while paths := self._paths_in(folder):
+            version = self.version
+            for path in paths & self._policy.slots.keys():
+                self.unload(path)
+                version = self.version
+            if self._paths_in(folder):
+                await self.wait_changed(version)
+
+    def _paths_in(self, folder: str) -> set[str]:
+        waiting = {each.order.key for each in self._policy.waiting.values()}
+        return {path for path in waiting | self._policy.slots.keys() if Path(path).is_relative_to(folder)}
 
     async def wait_changed(self, version: int) -> int:
         """Return the new version once it differs from `version`."""
@@ -238,16 +275,21 @@ class Scheduler:
             post=self._post,
             announce=self._announce,
             measure=self._hardware.measure,
+            process_memory=self._hardware.process_memory,
             devices=self._devices or (),
             clock=self._clock,
+            measurements=self._measurements,
         )
         self._processes[command.runner] = process
         self._tasks.start_soon(self._live, process, name=f"runner of {command.order.name}")
 
     async def _live(self, process: Process) -> None:
+        """Whatever goes wrong in here ends this runner; out of the task group it would end the server."""
         number = process.start.runner
         try:
             await process.live()
+        except Exception:
+            log.exception("the runner of %s was given up", process.start.order.name)
         finally:
             self._post(events.Exited(number))  # means nothing but after a life that was cut short
             del self._processes[number]
@@ -274,7 +316,10 @@ class Scheduler:
     async def _discover_early(self) -> None:
         """Know the machine before the first request asks, but after the server's own start."""
         await anyio.sleep(DISCOVERY_DELAY_SECONDS)
-        await self._known_devices()
+        try:
+            await self._known_devices()
+        except Exception:  # a request will ask again, and be told
+            log.exception("the devices of this machine could not be found")
 
     async def _known_devices(self) -> tuple[Device, ...]:
         if self._devices is None:
@@ -298,7 +343,11 @@ class Scheduler:
         async with self._measuring:
             if not at_once and self._clock.now() < self._measured_at + READING_SECONDS:
                 return
-            reading = await self._hardware.measure()
+            try:
+                reading = await self._hardware.measure()
+            except Exception:  # the last reading goes on to count; a load that does not fit will say so
+                log.exception("free memory could not be read")
+                return
             self._measured_at = self._clock.now()
         overhead = self._settings.gpu_overhead_bytes
         self._post(events.Measured(_without(reading.free, overhead), _without(reading.total, overhead)))

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import anyio
@@ -18,15 +19,23 @@ from hypercorn.typing import ASGIFramework
 from hypercorn.utils import wrap_app
 
 from server.api.app import Services, create_app
+from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
-from server.inference import Catalog, Inference
+from server.inference import Catalog, Fitting, Inference
+from server.registry import Limits, Registry
+from server.registry.addresses import AddressPolicy
 from server.runner import Runner
 from server.scheduler import Scheduler
+from server.scheduler.measurements import Measurements
 from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
-from server.settings import Settings, is_loopback, paths, runner_environ
+from server.serve.wire import speak_plainly
+from server.settings import Settings, is_loopback, paths, runner_environ, write
 from server.store import Store
+from server.store.links import Links
+from server.store.moving import Mover
+from server.store.presence import Presence
 from server.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -69,8 +78,8 @@ async def serve(
     log.info("Ollama cloud disabled: %s", str(settings.no_cloud).lower())
     try:
         address = Address(settings.host, listener.getsockname()[1])
-        store = Store(settings.models_dir)
-        await anyio.to_thread.run_sync(_prepare, store, settings, with_starter or is_welcome(settings))
+        store, mover = _store(settings)
+        await anyio.to_thread.run_sync(_prepare, store, mover, settings, with_starter or is_welcome(settings))
         environ = runner_environ()
         start_runner = partial(
             Runner.start,
@@ -78,15 +87,24 @@ async def serve(
             load_timeout_seconds=settings.load_timeout_seconds,
             cache_dir=paths.cache_dir(),
         )
-        async with Scheduler(settings, Discovery(environ), start_runner) as scheduler:
-            catalog = Catalog(store, settings.go_template, partial(install_starter, store))
+        measurements = Measurements(paths.state_dir() / "loads.json")
+        async with (
+            _registry(store, settings, address) as registry,
+            Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
+        ):
+            catalog = Catalog(
+                store, settings.go_template, partial(install_starter, store), aliases=settings.model_aliases
+            )
             services = Services(
                 settings=settings,
                 address=address,
                 store=store,
+                mover=mover,
                 scheduler=scheduler,
                 catalog=catalog,
                 inference=Inference(catalog, scheduler),
+                fitting=Fitting(catalog, scheduler, settings),
+                registry=registry,
                 closing=stopping,
             )
             # What exists now lives as long as the server; collections need not look at it again.
@@ -97,8 +115,37 @@ async def serve(
         listener.close()
 
 
-def _prepare(store: Store, settings: Settings, with_starter: bool) -> None:
-    store.prepare(settings.noprune)
+def _registry(store: Store, settings: Settings, address: Address) -> Registry:
+    """Registries of this machine are for those who are on it anyway: not when others may ask."""
+    return Registry(
+        store,
+        policy=AddressPolicy(settings.registries, trusts_loopback=address.is_loopback),
+        limits=Limits(settings.download_parts, settings.download_speed_bytes),
+        notes_path=paths.state_dir() / "downloads.json",
+    )
+
+
+def _store(settings: Settings) -> tuple[Store, Mover]:
+    state, default = paths.state_dir(), Settings().models_dir
+    presence = Presence(state / "model-folders.json", default=default)
+    store = Store(settings.models_dir, links=Links(state / "links.json"), presence=presence)
+
+    def switch(folder: Path) -> None:
+        write({"models_dir": None if folder == default else folder})
+
+    return store, Mover(store, state_folder=state, switch=switch)
+
+
+def _prepare(store: Store, mover: Mover, settings: Settings, with_starter: bool) -> None:
+    try:
+        store.prepare(settings.noprune)
+        mover.finish()
+    except FolderMissing as error:
+        # Everything else works, the answers to requests for models say what to do, and a drive may come back.
+        log.error("%s", error)
+        return
+    if pending := mover.pending():
+        log.warning("a move of the models to %s was interrupted; `puna models move` finishes it", pending.target)
     if with_starter:
         install_starter(store)
 
@@ -106,6 +153,7 @@ def _prepare(store: Store, settings: Settings, with_starter: bool) -> None:
 async def _serve_http(
     app: ASGIFramework, listener: socket.socket, services: Services, on_ready: Callable[[], None]
 ) -> None:
+    speak_plainly()
     config = Config()
     config.graceful_timeout = GRACEFUL_SECONDS
     config.keep_alive_timeout = IDLE_CONNECTION_SECONDS
@@ -116,6 +164,7 @@ async def _serve_http(
     async def close_in_order() -> None:
         await services.closing.wait()
         # Streams end with their runners; only then can every connection close.
+        await services.registry.close()
         await services.scheduler.close()
         stop_http.set()
 

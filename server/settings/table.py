@@ -8,19 +8,23 @@ from typing import Any
 from server.errors import InvalidSetting
 from server.settings.kinds import (
     ADDRESS,
+    ALIASES,
     BOOLEAN,
     DURATION,
     FOLDER,
+    HOSTS,
     KV_TYPE,
     LOG_LEVEL,
     ORIGINS,
     TEXT,
     TRISTATE,
     Kind,
+    choice,
     whole_number,
 )
 
 MAX_SEQUENCES = 256  # as many as llama.cpp holds in one context
+MAX_DOWNLOAD_PARTS = 64
 MAX_INT32 = 2**31 - 1
 MAX_INT64 = 2**63 - 1
 
@@ -106,11 +110,26 @@ SETTINGS: tuple[Setting, ...] = (
             "Memory in bytes to leave free on every GPU", PERFORMANCE),
     Setting("OLLAMA_LOAD_TIMEOUT", "load_timeout_seconds", DURATION, "5m",
             "How long a loading model may be silent before it counts as stuck (0 or less: no limit)", MODELS),
+    Setting("PUNA_DOWNLOAD_PARTS", "download_parts", whole_number(1, MAX_DOWNLOAD_PARTS), "8",
+            "How many parts of a file are downloaded at the same time", NETWORK),
+    Setting("PUNA_DOWNLOAD_SPEED", "download_speed_bytes", whole_number(0, MAX_INT64), "0",
+            "Bytes per second that all downloads together take at most", NETWORK, default_words="no limit"),
+    Setting("PUNA_REGISTRIES", "registries", HOSTS, "",
+            "Registries in a private network that may be used (hosts, addresses or networks, comma-separated)",
+            NETWORK, default_words="none"),
     Setting("OLLAMA_GO_TEMPLATE", "go_template", TRISTATE, "",
             "Render prompts with the TEMPLATE of the Modelfile (true) or never (false)", MODELS,
             default_words="automatic", hidden=True),
     Setting("OLLAMA_DEBUG_LOG_REQUESTS", "log_requests", BOOLEAN, "false",
             "Keep the body of every request in a temporary folder", LOGS, hidden=True),
+    Setting("PUNA_MODEL_ALIASES", "model_aliases", ALIASES, "",
+            "Models that answer under names that are not installed, such as `claude-*=qwen3` (comma-separated)",
+            MODELS, default_words="none"),
+    Setting("PUNA_LONG_PROMPTS", "long_prompts", choice("auto", "drop", "refuse"), "auto",
+            "What becomes of a conversation that is too long for the context under `/v1`: drop the oldest messages, "
+            "refuse it, or as its API does (auto)", MODELS),
+    Setting("PUNA_REASONING_FIELD", "reasoning_field", choice("both", "reasoning", "reasoning_content"), "both",
+            "Name of the thoughts in answers of `/v1/chat/completions`", MODELS, hidden=True),
     Setting("OLLAMA_NOHISTORY", "nohistory", BOOLEAN, "false",
             "Do not keep the prompts of interactive sessions", TERMINAL, hidden=True, needs_restart=False),
     Setting("OLLAMA_EDITOR", "editor", TEXT, "",

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ import anyio.to_thread
 from server.errors import DigestMismatch, DiskFull, StoreError
 from server.store import digests
 from server.store.files import create_temporary, store_errors, sync_file, sync_folder, temporary_file
+from server.store.gate import Gate
 
 MIB = 1024 * 1024
 PIECE_BYTES = MIB  # written and hashed at once, in a thread
@@ -36,6 +38,7 @@ class Blobs:
 
     def __init__(self, folder: Path, *, free_bytes: Callable[[Path], int] = _free_bytes) -> None:
         self.folder = folder
+        self.gate = Gate()
         self._free_bytes = free_bytes
 
     def __repr__(self) -> str:
@@ -56,6 +59,10 @@ class Blobs:
         there is no such blob."""
         path = self.path(digest)
         try:
+            if path.is_symlink():  # the time of a file of others is not ours to set
+                if os.utime in os.supports_follow_symlinks:
+                    os.utime(path, follow_symlinks=False)
+                return path.is_file()
             os.utime(path)
         except FileNotFoundError:
             return False
@@ -115,12 +122,12 @@ class Blobs:
     @contextlib.contextmanager
     def workplace(self) -> Iterator[Path]:
         """A file of this folder for something else to write into; gone at the end unless `adopt` has made a blob of it.
-        Raises OSError."""
-        with temporary_file(self.folder) as path:
+        Raises OSError, FolderMoving."""
+        with self.gate.visit(), temporary_file(self.folder) as path:
             yield path
 
     def incoming(self) -> Incoming:
-        """A blob to write piece by piece. Raises OSError."""
+        """A blob to write piece by piece. Raises OSError, FolderMoving."""
         return Incoming(self)
 
     def adopt(self, path: Path, digest: str = "") -> tuple[str, bool]:
@@ -129,11 +136,12 @@ class Blobs:
         if not digest:
             with path.open("rb") as file:
                 digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        if self.touch(digest):
-            return digest, False
-        sync_file(path)
-        os.replace(path, self.path(digest))
-        sync_folder(self.folder)
+        with self.gate.visit():
+            if self.touch(digest):
+                return digest, False
+            sync_file(path)
+            os.replace(path, self.path(digest))
+            sync_folder(self.folder)
         return digest, True
 
     def add_file(self, source: Path) -> str:
@@ -155,19 +163,25 @@ class Blobs:
             incoming.keep(digest)
 
     def delete(self, digest: str) -> int:
-        """The bytes that this freed; 0 where there was no such blob. Raises InvalidDigest, StoreError."""
+        """The bytes that this freed; 0 where there was no such blob, or only a link to a file of others. Raises
+        InvalidDigest, StoreError."""
         path = self.path(digest)
         with store_errors("delete a part of the model"):
             try:
-                size = path.lstat().st_size
+                status = path.lstat()
                 path.unlink()
             except FileNotFoundError:
                 return 0
-        return size
+        return 0 if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 else status.st_size
+
+    @property
+    def free_bytes(self) -> int:
+        """The space that is left on the folder's disk."""
+        return self._free_bytes(self.folder)
 
     def check_space(self, more: int) -> None:
         """Raises DiskFull where `more` bytes would leave less than the reserve."""
-        free = self._free_bytes(self.folder)
+        free = self.free_bytes
         if free - more < RESERVE_BYTES:
             raise DiskFull(log=f"{free} bytes are free on the disk of the model folder; {more} more were to be written")
 
@@ -179,7 +193,12 @@ class Incoming:
         self._blobs = blobs
         self._hash = hashlib.sha256()
         self._unchecked = CHECK_EVERY_BYTES
-        handle, self._path = create_temporary(blobs.folder)
+        blobs.gate.enter()
+        try:
+            handle, self._path = create_temporary(blobs.folder)
+        except BaseException:
+            blobs.gate.leave()
+            raise
         self._file = os.fdopen(handle, "wb", buffering=0)
 
     def __enter__(self) -> Incoming:
@@ -190,6 +209,7 @@ class Incoming:
             self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+        self._blobs.gate.leave()
 
     @property
     def digest(self) -> str:

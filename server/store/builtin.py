@@ -43,6 +43,14 @@ def install_builtin(store: Store, path: Path, state_folder: Path, *, name: str, 
     return is_new
 
 
+def carry_markers(state_folder: Path, source: Path, target: Path) -> None:
+    """The models have moved: what was installed in the old folder once is not installed in the new one again."""
+    with store_errors("remember that the starter model is installed"):
+        for marker in state_folder.glob(f"builtin-*-{_tag(source)}"):
+            name = marker.name.removesuffix(_tag(source)) + _tag(target)
+            marker.with_name(name).write_text(f"{target}\n", encoding="utf-8")
+
+
 def request_of(parsed: modelfile.Modelfile, *, model: str, files: dict[str, str]) -> CreateRequest:
     """The request that a Modelfile stands for when its FROM is `files`. Raises InvalidModelfile."""
     parameters.check_requires(parsed.last("requires"), parsed.line_of("requires"))

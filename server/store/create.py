@@ -11,7 +11,8 @@ from server.errors import InvalidRequest, PunaError, StoreError
 from server.messages.chat import Progress
 from server.messages.options import read_options
 from server.store import encoding, manifest
-from server.store.create_base import WORK_DIGEST, Base, Part, adapter_parts, draft_parts, find_base
+from server.store.conversion import WORK_DIGEST
+from server.store.create_base import Base, Part, adapter_parts, draft_parts, find_base
 from server.store.create_request import CreateRequest, quantization_type
 from server.store.gguf import GgufHeader
 from server.store.gguf_tables import UNKNOWN_FILE_TYPE, parameter_size

@@ -38,6 +38,9 @@ class Manifests:
         self.folder = folder
         self._temporary_folder = temporary_folder
 
+    def relocate(self, folder: Path, temporary_folder: Path) -> None:
+        self.folder, self._temporary_folder = folder, temporary_folder
+
     def path(self, name: ModelName) -> Path:
         if not name.is_valid:
             raise ModelNotFound()

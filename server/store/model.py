@@ -23,12 +23,14 @@ from server.store.gguf import GgufHeader
 from server.store.gguf_foreign import foreign_reason
 from server.store.gguf_tables import UNKNOWN_FILE_TYPE, parameter_size
 from server.store.headers import Headers
+from server.store.links import LinkedPart, Links
 from server.store.manifest import Config, Manifest
 from server.store.manifests import Fingerprint
 
 _TEXTS = frozenset({
     manifest.TEMPLATE, manifest.PROMPT, manifest.SYSTEM, manifest.PARAMS, manifest.MESSAGES, manifest.LICENSE,
 })  # fmt: skip
+_FILES = frozenset({manifest.MODEL, manifest.ADAPTER, manifest.PROJECTOR, manifest.DRAFT})
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -52,7 +54,9 @@ class Model:
     licenses: tuple[str, ...] = ()
     parent_model: str = ""
     text_paths: tuple[Path, ...] = ()
+    file_sizes: Mapping[Path, int] = field(default_factory=dict)
     headers: Headers = field(default_factory=Headers, compare=False)
+    links: Links = field(default_factory=Links, compare=False)
 
     def __repr__(self) -> str:
         words = (self.name.short, self.config.model_family, self.config.model_type, self.config.file_type)
@@ -62,6 +66,18 @@ class Model:
     def size(self) -> int:
         """Bytes of all its blobs."""
         return self.manifest.size
+
+    @property
+    def linked(self) -> tuple[LinkedPart, ...]:
+        """Its files that belong to another program, and how they are now."""
+        parts = (self.links.look(path, size, self.name.short) for path, size in self.file_sizes.items())
+        return tuple(part for part in parts if part is not None)
+
+    def check_files(self) -> None:
+        """Raises LinkedFileLost, with a sentence that names the file, where one of another program is gone or is not
+        what was imported. May read the whole file."""
+        for path, size in self.file_sizes.items():
+            self.links.check(path, size, self.name.short)
 
     @property
     def is_remote(self) -> bool:
@@ -120,7 +136,8 @@ class Model:
         if self.model_path is None:
             raise StoreError(f"{self.name.short} has no weights on this computer, so it cannot be run; pull it again")
         header = self.headers.get(self.model_path)
-        if header is None or any(self.headers.get(path) is None for path in self.adapter_paths):
+        adapters = [self.headers.get(path) for path in self.adapter_paths]
+        if header is None or None in adapters:
             raise InvalidGguf(
                 f"{self.name.short} cannot be run: a file of it is missing or damaged. The log has the details; pull "
                 "or create the model again."
@@ -132,13 +149,14 @@ class Model:
             digest=self.digest,
             path=str(self.model_path),
             adapter_paths=tuple(map(str, self.adapter_paths)),
+            adapter_bytes=sum(tensor.size for each in adapters if each is not None for tensor in each.tensors),
             shape=header.shape(),
             can_complete=not header.has_pooling,
             has_vision=bool(self.projector_paths) or header.has_vision,
         )
 
 
-def load_model(name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, headers: Headers) -> Model:
+def load_model(name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, headers: Headers, links: Links) -> Model:
     """Put the layers of a manifest together, the last of a kind winning where there can be but one.
 
     Raises StoreError for what cannot be understood, ModelNotFound where the config or a text is missing.
@@ -163,7 +181,9 @@ def load_model(name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, h
         draft_path=next(iter(_paths(decoded, manifest.DRAFT, blobs)[-1:]), None),
         parent_model=weights[-1].source if weights else "",
         text_paths=tuple(_needed_paths(decoded, blobs)),
+        file_sizes={blobs.path(layer.digest): layer.size for layer in decoded.layers if layer.media_type in _FILES},
         headers=headers,
+        links=links,
         **_text_fields(texts),
     )
 

@@ -53,6 +53,7 @@ def show_data(
         "capabilities": list(capabilities),
         "modified_at": model.modified_at.isoformat(),
         "requires": model.config.requires,
+        "linked": model.linked,
     }
     return {key: value for key, value in fields.items() if value or key == "model_info"}
 

@@ -22,9 +22,11 @@ from server.store.create import Creation
 from server.store.create_request import CreateRequest
 from server.store.files import folder_lock, make_folder, store_errors
 from server.store.headers import Headers
+from server.store.links import Links
 from server.store.manifest import Manifest, decode_manifest
 from server.store.manifests import Fingerprint, Manifests
 from server.store.model import Model, load_model
+from server.store.presence import Presence
 
 STARTER_NAME = "puna-starter"
 STARTER_MODELFILE = "FROM puna-starter.gguf\n"
@@ -37,11 +39,23 @@ def _accept(_text: str) -> None:
 
 
 class Store:
-    """`root` holds `blobs` and `manifests`; both are made when they are first needed."""
+    """`root` holds `blobs` and `manifests`; both are made when they are first needed. `links` remembers the files of
+    other programs that are used in their place, `presence` whether the folder should be there already."""
 
-    def __init__(self, root: Path, *, noprune: bool = False, blobs: Blobs | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        noprune: bool = False,
+        blobs: Blobs | None = None,
+        links: Links | None = None,
+        presence: Presence | None = None,
+    ) -> None:
         self.root = root
         self.blobs = blobs or Blobs(root / "blobs")
+        self.links = links or Links()
+        self.presence = presence or Presence()
+        self.blobs.gate.check = self.check_present
         self.manifests = Manifests(root / "manifests", self.blobs.folder)
         self.headers = Headers()
         self.noprune = noprune
@@ -53,20 +67,35 @@ class Store:
 
     def prepare(self, noprune: bool | None = None, *, now: float | None = None) -> None:
         """At a start: make the folders, rename old blobs, and remove what is unused unless `noprune` says not to.
-        Raises StoreError where the folder cannot be made."""
+        Raises StoreError where the folder cannot be made, FolderMissing where one should be there and is not."""
         self.noprune = self.noprune if noprune is None else noprune
+        self.check_present()
         with store_errors(f"prepare the model folder {self.root}"):
             make_folder(self.blobs.folder)
             make_folder(self.manifests.folder)
         with self.changing():
             sweep.rename_old_blobs(self.blobs)
             if not self.noprune:
-                sweep.remove_unused(self.blobs, self.manifests, now=now)
+                sweep.remove_unused(self.blobs, self.manifests, self.links, now=now)
+        self.presence.remember(self.root)
+
+    def check_present(self) -> None:
+        """Raises FolderMissing, in words for the user."""
+        self.presence.check(self.root)
+
+    def relocate(self, root: Path) -> None:
+        """Go on with the same models in another folder. Call it while changing."""
+        with self._lock:
+            self.root = root
+            self.blobs.folder = root / "blobs"
+            self.manifests.relocate(root / "manifests", self.blobs.folder)
+            self._models = {}
+        self.presence.remember(root)
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """One change at a time, over threads and over processes of ours."""
-        with self._lock, contextlib.ExitStack() as stack:
+        with self.blobs.gate.visit(), self._lock, contextlib.ExitStack() as stack:
             with store_errors("open the model folder"):
                 stack.enter_context(folder_lock(self.root))
             yield
@@ -74,7 +103,8 @@ class Store:
     # ---- looking ---------------------------------------------------------------------------------------------------
 
     def list(self) -> list[Model]:
-        """Newest first by whole seconds, then by name; what cannot be read is left out."""
+        """Newest first by whole seconds, then by name; what cannot be read is left out. Raises FolderMissing."""
+        self.check_present()
         models: list[Model] = []
         for name in self.manifests.names():
             try:
@@ -92,7 +122,9 @@ class Store:
         self.headers.forget_except(paths)
 
     def resolve(self, name_text: str) -> ModelName:
-        """The stored spelling of a name, or the name itself where nothing of it is stored. Raises InvalidModelName."""
+        """The stored spelling of a name, or the name itself where nothing of it is stored. Raises InvalidModelName,
+        FolderMissing."""
+        self.check_present()
         return self.manifests.resolve(ModelName.parse(name_text))
 
     def get(self, name: ModelName) -> Model:
@@ -103,7 +135,7 @@ class Store:
         if known is not None and known[0] == fingerprint and all(path.is_file() for path in known[1].text_paths):
             return known[1]
         data, fingerprint = self.manifests.read(name)
-        model = load_model(name, data, fingerprint, self.blobs, self.headers)
+        model = load_model(name, data, fingerprint, self.blobs, self.headers, self.links)
         with self._lock:
             self._models[name] = (fingerprint, model)
         return model
@@ -119,7 +151,8 @@ class Store:
     ) -> None:
         """Make or replace a model, telling what is done. Errors that come before the first report are the request's
         status. `check_template` raises a PunaError for a text that is no template."""
-        Creation(self, request, report, check_template).run()
+        with self.blobs.gate.visit():
+            Creation(self, request, report, check_template).run()
 
     def install_builtin(
         self, path: Path, state_folder: Path, *, name: str = STARTER_NAME, modelfile_text: str = STARTER_MODELFILE
@@ -169,6 +202,7 @@ class Store:
         for digest in candidates - self.manifests.used_digests() if candidates else ():
             try:
                 freed += self.blobs.delete(digest)
+                self.links.forget(digest)
             except StoreError as error:
                 _log.warning("%s stays for now: %s", digest, error.log)
         return freed

@@ -31,6 +31,9 @@ GOOD: dict[str, tuple[str, Any]] = {
     "OLLAMA_LOAD_TIMEOUT": ("0", 0.0),
     "OLLAMA_GO_TEMPLATE": ("f", False),
     "OLLAMA_DEBUG_LOG_REQUESTS": ("t", True),
+    "PUNA_MODEL_ALIASES": ("claude-*=m, gpt=n/m:1", (("claude-*", "m"), ("gpt", "n/m:1"))),
+    "PUNA_LONG_PROMPTS": ("Refuse", "refuse"),
+    "PUNA_REASONING_FIELD": ("reasoning", "reasoning"),
     "OLLAMA_NOHISTORY": ("1", True),
     "OLLAMA_EDITOR": ("nano -w", "nano -w"),
 }
@@ -53,6 +56,9 @@ BAD: dict[str, tuple[str, str]] = {
     "OLLAMA_LOAD_TIMEOUT": ("soon", "a duration"),
     "OLLAMA_GO_TEMPLATE": ("-", "true, false or empty for automatic"),
     "OLLAMA_DEBUG_LOG_REQUESTS": ("j", "true or false"),
+    "PUNA_MODEL_ALIASES": ("claude-*", "a comma-separated list of pattern=model"),
+    "PUNA_LONG_PROMPTS": ("keep", "one of auto, drop, refuse"),
+    "PUNA_REASONING_FIELD": ("thoughts", "one of both, reasoning, reasoning_content"),
     "OLLAMA_NOHISTORY": ("never", "true or false"),
 }
 ANY_TEXT = {"OLLAMA_EDITOR"}
@@ -225,11 +231,24 @@ def test_a_broken_cloud_file_does_not_stop_the_server(tmp_path: Path) -> None:
 
 
 def test_origins(tmp_path: Path) -> None:
-    good = "*, http://192.168.1.0/24, http://192.168.1.0/24:3000, http://10.0.0.1:*, chrome-extension://*, https://x/"
+    """runtime 24, 25, 27"""
+    good = (
+        "*, http://192.168.1.0/24, http://192.168.1.0/24:3000, http://10.0.0.1:*, chrome-extension://*, https://x/, "
+        "10.0.0.0/8, http://[fd00::]/8:*"
+    )
     assert read({"OLLAMA_ORIGINS": good}, tmp_path).origins == (
         "*", "http://192.168.1.0/24", "http://192.168.1.0/24:3000", "http://10.0.0.1:*", "chrome-extension://*",
-        "https://x",
+        "https://x", "10.0.0.0/8", "http://[fd00::]/8:*",
     )  # fmt: skip
-    for bad in ("example.com", "http://*.a.*", "http://192.168.1.0/33", "http://a b", "http://name/24", "http://"):
+    for bad in (
+        "example.com",
+        "http://*.a.*",
+        "http://192.168.1.0/33",
+        "http://a b",
+        "http://name/24",
+        "http://",
+        "http://1.2.3.4/33:*",
+        "1.2.3/8",
+    ):
         with pytest.raises(InvalidSetting):
             read({"OLLAMA_ORIGINS": f"app://*,{bad}"}, tmp_path)
