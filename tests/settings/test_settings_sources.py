@@ -165,7 +165,8 @@ def test_quotes_and_blanks_are_ignored(tmp_path: Path) -> None:
 
 
 def test_a_models_folder_is_absolute_and_knows_the_home_folder(tmp_path: Path) -> None:
-    """runtime 15"""
+    """runtime 15, model-store 11"""
+    assert read({"OLLAMA_MODELS": '  "/data/models" '}, tmp_path).models_dir == Path("/data/models").absolute()
     assert read({"OLLAMA_MODELS": "~/m"}, tmp_path).models_dir == Path.home() / "m"
     assert read({"OLLAMA_MODELS": "here"}, tmp_path).models_dir == Path.cwd() / "here"
 
