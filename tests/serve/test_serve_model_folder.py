@@ -122,12 +122,13 @@ def test_the_folder_moves_while_models_answer(server: RunningServer, client: Cli
 
 
 def test_a_folder_of_the_environment_is_not_moved(models: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    with running_server({}) as running, Client(running.base) as client:
-        with (
-            pytest.raises(PunaError, match="set by OLLAMA_MODELS in the server's environment"),
-            client.move_models(str(tmp_path / "new")) as stream,
-        ):
-            list(stream)
+    with (
+        running_server({}) as running,
+        Client(running.base) as client,
+        pytest.raises(PunaError, match="set by OLLAMA_MODELS in the server's environment"),
+        client.move_models(str(tmp_path / "new")) as stream,
+    ):
+        list(stream)
     assert not (tmp_path / "new").exists()
 
 
