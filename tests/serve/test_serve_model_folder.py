@@ -169,17 +169,17 @@ def test_the_command_imports_and_moves(server: RunningServer, weights: pathlib.P
         return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60, check=False)
 
     done = puna("import", str(weights.parent), "--dry-run")
-    assert (done.returncode, done.stdout.split()[5:7]) == (0, ["scripted:F32", done.stdout.split()[6]]), done
+    assert (done.returncode, done.stdout.split()[5:7]) == (0, ["scripted:F16", done.stdout.split()[6]]), done
     done = puna("import", str(weights))
-    assert (done.returncode, done.stdout) == (0, f"imported 'scripted:F32' from {weights}\n"), done
+    assert (done.returncode, done.stdout) == (0, f"imported 'scripted:F16' from {weights}\n"), done
     done = puna("models", "move", str(server.home / "new"))
     assert (done.returncode, done.stdout) == (0, f"the models are in {server.home / 'new'} now\n"), done
     weights.unlink()
     done = puna("list")
-    assert "scripted:F32" in done.stdout
-    assert f"The file {weights} of model scripted:F32 is gone" in done.stderr
-    done = puna("run", "scripted:F32", "hi")
+    assert "scripted:F16" in done.stdout
+    assert f"The file {weights} of model scripted:F16 is gone" in done.stderr
+    done = puna("run", "scripted:F16", "hi")
     assert done.returncode == 1
-    assert f"Error: The file {weights} of model scripted:F32 is gone" in done.stderr
-    done = puna("rm", "scripted:F32")
-    assert (done.returncode, done.stdout) == (0, "deleted 'scripted:F32'\n")
+    assert f"Error: The file {weights} of model scripted:F16 is gone" in done.stderr
+    done = puna("rm", "scripted:F16")
+    assert (done.returncode, done.stdout) == (0, "deleted 'scripted:F16'\n")
