@@ -50,5 +50,5 @@ $(VENV)/.installed-server $(VENV)/.installed-desktop: $(UV) pyproject.toml requi
 
 $(VENV)/.installed-test: $(UV) pyproject.toml requirements.lock
 	@echo "Installing Puna and what its tests need. The first time llama.cpp is compiled: 5 to 15 minutes."
-	@$(INSTALL) -e ".[desktop]" --group dev --group bench --group clients
+	@$(INSTALL) -e ".[desktop]" --group dev --group bench --group clients --group families
 	@touch $@

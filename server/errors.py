@@ -25,6 +25,9 @@
     │   ├── LinkedFileLost             a model's file, which another program owns, is gone or has changed
     │   ├── FolderMissing         503  the model folder was there once and is not now
     │   └── FolderMoving          503  the model folder is on its way to another place
+    ├── RegistryError             500  a registry could not be reached, refused, or sent what cannot be used
+    │   └── AddressRefused        403  it has an address that Puna does not connect to unasked
+    ├── DownloadRuns              409  it cannot be cleared or begun while somebody downloads it
     ├── RunnerError               500
     │   ├── RunnerStartFailed          a model could not be loaded
     │   │   └── OutOfMemory                because memory did not suffice; a smaller plan may work
@@ -174,6 +177,22 @@ class FolderMoving(StoreError):
 
     status = 503
     retry_after_seconds = 5  # goes out as the Retry-After header
+
+
+class RegistryError(PunaError):
+    """The registry could not be used; check its name and your network, and try again."""
+
+
+class AddressRefused(RegistryError):
+    """This registry has an address in a private network; list it in PUNA_REGISTRIES if you trust it."""
+
+    status = 403
+
+
+class DownloadRuns(PunaError):
+    """download already in progress"""
+
+    status = 409
 
 
 class RunnerError(PunaError):

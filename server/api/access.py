@@ -114,7 +114,7 @@ class Access:
 
     def _cors_headers(self, path: str, origin: str | None, host: str) -> dict[str, str] | None:
         """What to add to the answer; None refuses the request."""
-        if origin is None:
+        if not origin:
             return {}
         if path.startswith(OWN_ROUTES):
             # These routes change settings and tell what runs here, so not even a listed origin may use them, and a

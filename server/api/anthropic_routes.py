@@ -7,18 +7,21 @@ from starlette.types import ASGIApp
 
 from server.api.anthropic_answer import PING, MessageStream, message_object
 from server.api.anthropic_request import read_request, with_possible_think
+from server.api.anthropic_schema import COUNT, MESSAGE
 from server.api.responses import BARE_JSON, json_answer
 from server.api.services import services_of
 from server.api.wire_answer import answered, counted
-from server.api.wire_body import read_fields
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import ANTHROPIC
+from server.api.wire_fields import Fields
+from server.api.wire_reading import takes
 from server.api.wire_runs import choices
 
 
-async def messages(request: Request) -> ASGIApp:
+@takes("Message", MESSAGE)
+async def messages(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
-    asked = read_request(await read_fields(request), request.headers)
+    asked = read_request(fields, request.headers)
     asked = await with_possible_think(services, asked)
     pieces = choices(services.inference, [asked.generation], only_one_call=asked.only_one_call)
     return await answered(
@@ -31,10 +34,11 @@ async def messages(request: Request) -> ASGIApp:
     )
 
 
-async def count_tokens(request: Request) -> ASGIApp:
+@takes("CountTokens", COUNT)
+async def count_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a message would be, exactly; agents steer by it."""
     services = services_of(request)
-    asked = read_request(await read_fields(request), request.headers, is_count=True)
+    asked = read_request(fields, request.headers, is_count=True)
     asked = await with_possible_think(services, asked)
     tokens = await counted(request, services.inference, asked.generation)
     return json_answer({"input_tokens": tokens}, content_type=BARE_JSON)

@@ -8,7 +8,21 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from server.api import blobs, changes, cloud, embed, importing, model_folder, models, native, openapi, puna, tokens
+from server.api import (
+    blobs,
+    changes,
+    cloud,
+    downloads,
+    embed,
+    fit,
+    importing,
+    model_folder,
+    models,
+    native,
+    openapi,
+    puna,
+    tokens,
+)
 from server.api.access import Access
 from server.api.request_dumps import RequestDumps, dumped
 from server.api.responses import TEXT, Answer, json_answer
@@ -55,11 +69,17 @@ ROUTES: tuple[Route, ...] = (
     route("/api/experimental/web_fetch", POST=cloud.without_cloud("web fetch")),
     route("/api/experimental/model-recommendations", GET=cloud.recommendations),
     route("/openapi.json", GET=openapi.openapi),
+    route("/puna/v1/blobs", POST=blobs.take_file),
     route("/puna/v1/status", GET=puna.status),
     route("/puna/v1/events", GET=puna.events),
     route("/puna/v1/import", POST=importing.import_models),
     route("/puna/v1/models/folder", GET=model_folder.folder),
     route("/puna/v1/models/move", POST=model_folder.move),
+    route("/puna/v1/fit", POST=fit.fit),
+    route("/puna/v1/downloads", GET=downloads.downloads, DELETE=downloads.clear_all),
+    route("/puna/v1/downloads/limits", GET=downloads.limits, PATCH=downloads.change_limits),
+    route("/puna/v1/downloads/{digest}", DELETE=downloads.clear),
+    route("/puna/v1/downloads/{digest}/cancel", POST=downloads.cancel),
     *COMPAT_ROUTES,
 )
 

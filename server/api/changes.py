@@ -1,4 +1,4 @@
-"""Routes that change what is installed: create, copy, delete; pull and push, as far as their names go."""
+"""Routes that change what is installed: create, copy, delete, pull, push."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from server.api import requests
-from server.api.progress import ProgressAnswer, Report
+from server.api.progress import ProgressAnswer, ProgressStream, Report
 from server.api.reading import reads
 from server.api.responses import empty_answer
 from server.api.services import services_of
-from server.errors import InvalidModelName, InvalidRequest, ModelNotFound, NotImplementedYet
+from server.errors import InvalidModelName, InvalidRequest, ModelNotFound
 from server.messages.names import ModelName, split_source
 from server.prompts import gotemplate
 from server.store import CreateRequest
@@ -46,20 +46,19 @@ async def copy(request: Request, asked: requests.CopyRequest) -> ASGIApp:
 async def delete(request: Request, asked: requests.DeleteRequest) -> ASGIApp:
     name = _named(_required(asked.target), f'name "{asked.target}" is invalid')
     try:
-        await anyio.to_thread.run_sync(services_of(request).store.delete, name)
+        freed_bytes = await anyio.to_thread.run_sync(services_of(request).store.delete, name)
     except ModelNotFound as error:
         raise ModelNotFound(f"model '{asked.target}' not found", log=error.log) from error
-    return empty_answer()
+    # The body is empty for Ollama's clients, some of which would stumble over another.
+    answer = empty_answer()
+    answer.headers["X-Puna-Freed-Bytes"] = str(freed_bytes)
+    return answer
 
 
 @reads(requests.PullRequest)
 async def pull(request: Request, asked: requests.PullRequest) -> ASGIApp:
-    split_source(asked.target)  # refuses two of them; one is a part of the name here
-    _named(asked.target, "invalid model name")
-    raise NotImplementedYet(
-        "pulling models is not built yet: make a model from a GGUF file with `puna create`, or pull it with another "
-        "program that shares this model folder"
-    )
+    name = _named(_registry_text(asked.target), "invalid model name")
+    return ProgressStream(services_of(request).registry.pull(name, insecure=asked.insecure), asked.stream)
 
 
 @reads(requests.PushRequest)
@@ -69,7 +68,17 @@ async def push(request: Request, asked: requests.PushRequest) -> ASGIApp:
         await anyio.to_thread.run_sync(lambda: services_of(request).store.get(name))
     except ModelNotFound as error:
         raise ModelNotFound(f"model '{asked.target}' not found", log=error.log) from error
-    raise NotImplementedYet("pushing models is not built yet: push it with another program that shares this folder")
+    return ProgressStream(services_of(request).registry.push(name, insecure=asked.insecure), asked.stream)
+
+
+def _registry_text(text: str) -> str:
+    """A cloud model has a name of its own in the registry: `m:cloud`, `m:8b-cloud`. Raises InvalidRequest for two
+    sources."""
+    source = split_source(text)
+    if not source.is_cloud:
+        return source.text
+    has_tag = ":" in source.text.rpartition("/")[2]
+    return f"{source.text}-cloud" if has_tag else f"{source.text}:cloud"
 
 
 def _required(text: str) -> str:

@@ -5,8 +5,10 @@ A streamed piece of text is the common case, so its constant parts are bytes alr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -20,8 +22,12 @@ from server.api.services import services_of
 from server.api.streaming import Streamed, all_of, read_body
 from server.errors import InvalidRequest
 from server.messages.chat import Chunk, GenerationRequest, TokenLogprob, ToolCall, TopLogprob, Usage
+from server.messages.options import OPTION_NAMES
 
 MAX_TOP_LOGPROBS = 20
+MAX_TOLD_OPTIONS = 20
+
+log = logging.getLogger(__name__)
 
 
 # ---- requests ------------------------------------------------------------------------------------------------------
@@ -37,7 +43,7 @@ def _format_text(request: Answering, body: bytes) -> str:
         return ""
     try:
         raw = bytes(msgspec.json.decode(body, type=_Formatted).format)
-    except msgspec.DecodeError:  # only the lenient decoder reads this body
+    except (msgspec.DecodeError, RecursionError):  # only the lenient decoder reads this body
         raw = b""
     return (raw or encode(request.format)).decode()
 
@@ -95,10 +101,13 @@ def _logprobs(entries: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
     return [_entry(entry) for entry in entries]
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _function(call: ToolCall) -> dict[str, Any]:
     function = call.function
-    named = {"index": function.index, "name": function.name, "arguments": function.arguments}
-    return {**omit_empty({"id": call.id}), "function": named}
+    return {"function": {"index": function.index, "name": function.name, "arguments": function.arguments}}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {**omit_empty({"id": call.id}), **_function(call)}
 
 
 def _statistics(usage: Usage | None) -> dict[str, int]:
@@ -147,7 +156,7 @@ def generate_object(model: str, chunk: Chunk) -> dict[str, Any]:
         "done": chunk.done,
         **omit_empty({"done_reason": chunk.reason, "context": chunk.context}),
         **_statistics(chunk.usage),
-        **omit_empty({"tool_calls": [_call(call) for call in chunk.tool_calls]}),
+        **omit_empty({"tool_calls": [_function(call) for call in chunk.tool_calls]}),
         **_debug_info(chunk),
         **omit_empty({"logprobs": _logprobs(chunk.logprobs)}),
     }
@@ -177,6 +186,8 @@ class NativeStream:
 
     def __init__(self, model: str, is_chat: bool) -> None:
         self._model = model
+        self._is_chat = is_chat
+        self._held: tuple[ToolCall, ...] = ()
         self._object = chat_object if is_chat else generate_object
         self._head = b'{"model":' + encode(model) + b',"created_at":"'
         text_key = b'"message":{"role":"assistant","content":' if is_chat else b'"response":'
@@ -186,15 +197,28 @@ class NativeStream:
     def __call__(self, chunk: Chunk) -> bytes | Response:
         if chunk.rendered is not None or chunk.reason in ("load", "unload"):
             return json_answer(self._object(self._model, chunk))
+        if not self._is_chat:
+            chunk = self._calls_last(chunk)
         if chunk.done or chunk.logprobs or chunk.tool_calls or chunk.thinking:
             return encode(self._object(self._model, chunk)) + b"\n"
         return self._head + utc_timestamp().encode() + self._middle + encode(chunk.text) + self._tail
+
+    def _calls_last(self, chunk: Chunk) -> Chunk:
+        """Calls of `/api/generate` stand in the last object."""
+        self._held += chunk.tool_calls
+        return msgspec.structs.replace(chunk, tool_calls=self._held if chunk.done else ())
 
 
 def left_out(chunk: Chunk) -> dict[str, str]:
     """Headers that say what of a long conversation the model did not see; the objects have no place for it."""
     counts = {"X-Puna-Dropped-Messages": chunk.dropped_messages, "X-Puna-Truncated-Tokens": chunk.cut_tokens}
     return {name: str(count) for name, count in counts.items() if count}
+
+
+def ignored_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """A header with the names of options that nobody knows: misspelt ones, and those of older versions."""
+    names = [quote(name[:64], safe="") for name, value in options.items() if name not in OPTION_NAMES]
+    return {"X-Puna-Ignored-Options": ", ".join(names[:MAX_TOLD_OPTIONS])} if names else {}
 
 
 # ---- routes --------------------------------------------------------------------------------------------------------
@@ -212,9 +236,13 @@ async def chat(request: Request, asked: ChatRequest) -> ASGIApp:
 
 async def _answer(request: Request, asked: GenerationRequest, stream: bool) -> ASGIApp:
     chunks = services_of(request).inference.answer(asked)
+    ignored = ignored_options(asked.options)
+    if ignored:
+        log.info("options of a request for %r that nobody knows: %s", asked.model, *ignored.values())
     if stream:
-        return Streamed(chunks, NativeStream(asked.model, asked.is_chat), headers=left_out)
+        rendered = NativeStream(asked.model, asked.is_chat)
+        return Streamed(chunks, rendered, headers=lambda first: {**left_out(first), **ignored})
     whole = merged(await all_of(request, chunks))
     answer = json_answer((chat_object if asked.is_chat else generate_object)(asked.model, whole))
-    answer.headers.update(left_out(whole))
+    answer.headers.update({**left_out(whole), **ignored})
     return answer

@@ -20,13 +20,14 @@ from server.api.openai_request import (
     sampling,
     uses_functions,
 )
+from server.api.openai_schema import CHAT
 from server.api.responses import BARE_JSON, json_answer
 from server.api.services import services_of
 from server.api.wire_answer import answered, counted
-from server.api.wire_body import read_fields
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
 from server.api.wire_options import read_model, read_running
+from server.api.wire_reading import takes
 from server.api.wire_runs import as_count, choices, repeated
 from server.errors import InvalidRequest
 from server.messages.chat import GenerationRequest
@@ -81,8 +82,9 @@ def _refuse_what_is_not_there(fields: Fields) -> None:
 # ---- routes --------------------------------------------------------------------------------------------------------
 
 
-async def completions(request: Request) -> ASGIApp:
-    asked = read_chat(await read_fields(request), request.headers)
+@takes("ChatCompletion", CHAT)
+async def completions(request: Request, fields: Fields) -> ASGIApp:
+    asked = read_chat(fields, request.headers)
     generation, inference = asked.generation, services_of(request).inference
     pieces = choices(inference, repeated(generation, asked.choices), only_one_call=asked.only_one_call)
     is_rendering = generation.debug_render_only
@@ -96,8 +98,9 @@ async def completions(request: Request) -> ASGIApp:
     )
 
 
-async def input_tokens(request: Request) -> ASGIApp:
+@takes("ChatCompletion", CHAT)
+async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a chat would be."""
-    asked = read_chat(await read_fields(request), request.headers)
+    asked = read_chat(fields, request.headers)
     tokens = await counted(request, services_of(request).inference, asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)

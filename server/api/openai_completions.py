@@ -20,12 +20,13 @@ from server.api.openai_request import (
     read_top_logprobs,
     sampling,
 )
+from server.api.openai_schema import COMPLETION
 from server.api.services import services_of
 from server.api.wire_answer import answered
-from server.api.wire_body import read_fields
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields, RefusedField, kind_of
 from server.api.wire_options import read_model, read_running
+from server.api.wire_reading import takes
 from server.api.wire_runs import as_count, choices, repeated
 from server.errors import NotImplementedYet
 from server.messages.chat import GenerationRequest
@@ -99,8 +100,9 @@ def _is_tokens(item: Any) -> bool:
     return isinstance(item, list) and bool(item) and all(map(_is_token, item))
 
 
-async def completions(request: Request) -> ASGIApp:
-    asked = read_completion(await read_fields(request), request.headers)
+@takes("Completion", COMPLETION)
+async def completions(request: Request, fields: Fields) -> ASGIApp:
+    asked = read_completion(fields, request.headers)
     pieces = choices(services_of(request).inference, asked.requests)
     return await answered(
         request,

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from server.api.embed import embedded
+from server.api.openai_schema import EMBEDDINGS
 from server.api.responses import BARE_JSON, json_answer
-from server.api.wire_body import read_fields
 from server.api.wire_fields import Fields
 from server.api.wire_options import read_model, read_running
+from server.api.wire_reading import takes
 from server.errors import Unsupported
 from server.inference.vectors import short_numbers
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
@@ -78,8 +79,9 @@ def embeddings_object(asked: Asked, result: EmbeddingResult) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": asked.embedding.model, "usage": usage}
 
 
-async def embeddings(request: Request) -> ASGIApp:
-    asked = read_embeddings(await read_fields(request), request.headers)
+@takes("Embeddings", EMBEDDINGS)
+async def embeddings(request: Request, fields: Fields) -> ASGIApp:
+    asked = read_embeddings(fields, request.headers)
     try:
         result = await embedded(request, asked.embedding)
     except Unsupported as error:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from server.api.body import Schema, schema_of
-from server.api.reading import body_type_of
+from server.api.body import Schema
+from server.api.reading import described_body
 from server.api.responses import BARE_JSON, json_answer
 from server.api.routes import Handler
 from server.version import VERSION
@@ -67,11 +67,11 @@ def _operation(method: str, path: str, handler: Handler, schemas: dict[str, Sche
             "default": {"description": "What went wrong.", "content": {BARE_JSON: {"schema": _ERROR}}},
         },
     }
-    body = body_type_of(handler)
+    body = described_body(handler)
     if body is not None:
-        schemas[body.__name__] = schema_of(body)
-        reference = {"$ref": f"#/components/schemas/{body.__name__}"}
-        operation["requestBody"] = {"required": True, "content": {BARE_JSON: {"schema": reference}}}
+        schemas[body.body_name] = body.body_schema
+        reference = {"$ref": f"#/components/schemas/{body.body_name}"}
+        operation["requestBody"] = {"required": True, "content": {body.body_media_type: {"schema": reference}}}
     elif method == "POST":
         operation["requestBody"] = {"content": {BARE_JSON: {"schema": _UNDECLARED}}}
     return operation

@@ -1,4 +1,4 @@
-"""Blocking work that reports its progress, as a stream of progress objects."""
+"""Work that reports its progress, as a stream of progress objects."""
 
 from __future__ import annotations
 
@@ -84,12 +84,28 @@ class ProgressAnswer:
             raise failure
 
     async def _answer(self, request: Request, job: _Job) -> ASGIApp:
-        if self._stream:
-            return Streamed(job.reports(), _line, error_type=BARE_JSON)
-        try:
-            reports = await all_of(request, job.reports())
-        except Cancelled:
-            raise
-        except PunaError as error:
-            return error_answer(error, BARE_JSON)
-        return json_answer(reports[-1], content_type=BARE_JSON)
+        return await _answer(request, job.reports(), self._stream)
+
+
+class ProgressStream:
+    """Likewise for work that is a generator itself. A client that leaves closes it."""
+
+    def __init__(self, reports: AsyncGenerator[Progress, None], stream: bool) -> None:
+        self._reports = reports
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await _answer(Request(scope, receive), self._reports, self._stream)
+        await answer(scope, receive, send)
+
+
+async def _answer(request: Request, reports: AsyncGenerator[Progress, None], stream: bool) -> ASGIApp:
+    if stream:
+        return Streamed(reports, _line, error_type=BARE_JSON)
+    try:
+        lines = await all_of(request, reports)
+    except Cancelled:
+        raise
+    except PunaError as error:
+        return error_answer(error, BARE_JSON)
+    return json_answer(lines[-1], content_type=BARE_JSON)

@@ -116,6 +116,14 @@ class ShowRequest(Named, frozen=True, kw_only=True):
     options: Mapped = msgspec.field(default_factory=dict)
 
 
+class FitRequest(Named, frozen=True, kw_only=True):
+    """0 and "" leave a value as it would be."""
+
+    num_ctx: Integer = 0
+    parallel: Integer = 0
+    kv_cache_type: Text = ""
+
+
 class DeleteRequest(Named, frozen=True, kw_only=True):
     pass
 
@@ -159,6 +167,14 @@ class CreateRequest(Named, frozen=True, kw_only=True):
     draft_quantize: Text = ""
     info: Mapped = msgspec.field(default_factory=dict)
     remote_host: Text = ""
+    stream: Flag = True
+
+
+class TakeFileRequest(Body, frozen=True, kw_only=True):
+    """Ours: `path` is absolute, `beginning` the digest of the file's first MiB."""
+
+    path: Text = ""
+    beginning: Text = ""
     stream: Flag = True
 
 

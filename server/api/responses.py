@@ -37,7 +37,11 @@ def empty_answer(status: int = 200) -> Answer:
 
 
 def error_answer(error: PunaError, content_type: str = JSON) -> Answer:
-    return json_answer({"error": str(error)}, error.status, content_type)
+    answer = json_answer({"error": str(error)}, error.status, content_type)
+    retry_after = getattr(error, "retry_after_seconds", None)
+    if retry_after is not None:
+        answer.headers["retry-after"] = str(retry_after)
+    return answer
 
 
 def omit_empty(fields: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from starlette.types import ASGIApp
 from server.api.responses import BARE_JSON, json_answer
 from server.api.responses_api_answer import ResponseWriter
 from server.api.responses_api_request import NoSuchResponse, read_response
+from server.api.responses_api_schema import RESPONSE
 from server.api.responses_api_store import Stored, StoredResponses
 from server.api.services import services_of
 from server.api.wire_answer import answered, counted
-from server.api.wire_body import read_fields
 from server.api.wire_errors import OPENAI
+from server.api.wire_fields import Fields
+from server.api.wire_reading import takes
 from server.api.wire_runs import choices
 
 
@@ -27,9 +29,10 @@ def kept_of(request: Request) -> StoredResponses:
     return kept
 
 
-async def create(request: Request) -> ASGIApp:
+@takes("Response", RESPONSE)
+async def create(request: Request, fields: Fields) -> ASGIApp:
     kept = kept_of(request)
-    asked = read_response(await read_fields(request), request.headers, kept)
+    asked = read_response(fields, request.headers, kept)
 
     def keep(response: dict[str, Any]) -> None:
         if asked.is_kept:
@@ -41,9 +44,10 @@ async def create(request: Request) -> ASGIApp:
     return await answered(request, OPENAI, pieces, whole=writer.whole, stream=writer if asked.stream else None)
 
 
-async def input_tokens(request: Request) -> ASGIApp:
+@takes("Response", RESPONSE)
+async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a response would be."""
-    asked = read_response(await read_fields(request), request.headers, kept_of(request))
+    asked = read_response(fields, request.headers, kept_of(request))
     tokens = await counted(request, services_of(request).inference, asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import logging
+import posixpath
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import quote
@@ -81,8 +82,9 @@ class Elsewhere:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        if "//" in path:
-            answer = _moved(scope, _SLASHES.sub("/", path), 307)
+        clean = _clean(path)
+        if clean != path:
+            answer = _moved(scope, clean, 307)
         elif path.endswith("/") and self._is_known(scope, path.rstrip("/")):
             answer = _moved(scope, path.rstrip("/"), 301 if scope["method"] == "GET" else 307)
         else:
@@ -92,6 +94,12 @@ class Elsewhere:
     def _is_known(self, scope: Scope, path: str) -> bool:
         candidate = {**scope, "path": path}
         return any(route.matches(candidate)[0] is Match.FULL for route in self._routes)
+
+
+def _clean(path: str) -> str:
+    """Without doubled slashes and without `.` and `..`; a slash at the end stays."""
+    clean = posixpath.normpath(_SLASHES.sub("/", path) or "/")
+    return clean if clean.endswith("/") or not path.endswith("/") else f"{clean}/"
 
 
 def _moved(scope: Scope, path: str, status: int) -> ASGIApp:

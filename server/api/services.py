@@ -11,7 +11,8 @@ from starlette.requests import Request
 from server.api.access import RefusedOrigins
 
 if TYPE_CHECKING:
-    from server.inference import Catalog, Inference
+    from server.inference import Catalog, Fitting, Inference
+    from server.registry import Registry
     from server.scheduler import Scheduler
     from server.settings import Settings
     from server.store import Store
@@ -36,6 +37,8 @@ class Services:
     scheduler: Scheduler
     catalog: Catalog
     inference: Inference
+    fitting: Fitting
+    registry: Registry
     closing: anyio.Event
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
 

@@ -51,15 +51,26 @@ async def answered(
     ping: bytes = COMMENT,
 ) -> ASGIApp:
     """`stream` writes a streamed answer; without it, `whole` makes the one object."""
+    if stream is not None:
+        return streamed(request, dialect, pieces, stream, ping=ping)
     left = _LeftOut()
-    noted = left.over(pieces)
-    if stream is None:
-        answer = json_answer(whole(await all_of(request, noted)), content_type=BARE_JSON)
-        answer.headers.update(left.headers)
-        return answer
+    answer = json_answer(whole(await all_of(request, left.over(pieces))), content_type=BARE_JSON)
+    answer.headers.update(left.headers)
+    return answer
+
+
+def streamed(
+    request: Request,
+    dialect: Dialect,
+    pieces: AsyncGenerator[Piece, None],
+    stream: StreamWriter,
+    *,
+    ping: bytes = COMMENT,
+) -> ASGIApp:
+    left = _LeftOut()
     request_id = request_id_of(request)
     return EventStream(
-        stream.frames(noted),
+        stream.frames(left.over(pieces)),
         refusal=lambda error: dialect.answer(error, request_id),
         late_error=stream.late_error,
         headers=lambda: left.headers,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -12,7 +14,14 @@ from server.api.exchange import STATUS_KEY
 from server.api.wire_fields import Fields
 from server.errors import Cancelled, InvalidRequest
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 MAX_BODY_BYTES = 100 << 20
+MAX_ZSTD_BYTES = 20 << 20  # what a body packed by zstd may unpack to; that and its window are the reference's
+_ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}  # 8 MiB of memory
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -23,7 +32,7 @@ class TooLarge(InvalidRequest):
 
 
 class UnknownEncoding(InvalidRequest):
-    """The request body is packed in a way that Puna cannot read; send it as it is, or with gzip."""
+    """The request body is packed in a way that Puna cannot read; send it as it is, or with zstd or gzip."""
 
     status = 415
 
@@ -35,26 +44,52 @@ async def read_fields(request: Request) -> Fields:
 
 
 async def _read(request: Request) -> bytes:
-    pieces: list[bytes] = []
+    return b"".join([piece async for piece in pieces_of(request, TooLarge(), MAX_BODY_BYTES)])
+
+
+async def pieces_of(request: Request, too_large: InvalidRequest, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes. Raises `too_large` beyond `max_bytes`, Cancelled when the client leaves."""
     size = 0
     try:
         async for piece in request.stream():
             size += len(piece)
-            if size > MAX_BODY_BYTES:
-                raise TooLarge()
-            pieces.append(piece)
+            if size > max_bytes:
+                raise too_large
+            yield piece
     except ClientDisconnect:
         request.scope[STATUS_KEY] = Cancelled.status
         raise Cancelled() from None
-    return b"".join(pieces)
 
 
 def unpacked(body: bytes, encoding: str) -> bytes:
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise UnknownEncoding(f"The content encoding {encoding!r} is not supported; send the body as it is, or gzip.")
+    if encoding == "zstd":
+        return _without_zstd(body)
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return _without_gzip(body, encoding)
+    raise UnknownEncoding(f"The content encoding {encoding!r} is not supported; send the body as it is, zstd or gzip.")
+
+
+def _without_zstd(body: bytes) -> bytes:
+    """The frames of a body, one after the other."""
+    text = b""
+    try:
+        while body:
+            unpacker = zstd.ZstdDecompressor(options=_ZSTD_WINDOW)
+            text += unpacker.decompress(body, MAX_ZSTD_BYTES + 1 - len(text))
+            if len(text) > MAX_ZSTD_BYTES:
+                raise InvalidRequest(f"The request body is larger than {MAX_ZSTD_BYTES >> 20} MiB when unpacked.")
+            if not unpacker.eof:
+                raise InvalidRequest("The request body is not valid zstd: its end is missing.")
+            body = unpacker.unused_data
+    except zstd.ZstdError as error:
+        raise InvalidRequest(f"The request body is not valid zstd: {error}.") from None
+    return text
+
+
+def _without_gzip(body: bytes, encoding: str) -> bytes:
     unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:
         text = unpacker.decompress(body, MAX_BODY_BYTES)

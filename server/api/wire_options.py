@@ -17,13 +17,25 @@ from starlette.datastructures import Headers
 from server.api.body import Place
 from server.api.values import read_keep_alive
 from server.api.wire_fields import Fields, RefusedField
+from server.api.wire_reading import FLAG, NUMBER, OBJECT, TEXT, WHOLE, Schema, either, list_of
 from server.errors import InvalidRequest, ModelNotFound, NotImplementedYet
 from server.messages.names import split_source
-from server.messages.options import OPTION_NAMES, read_options
+from server.messages.options import OPTION_KINDS, read_options
 
 KEEP_ALIVE_HEADER = "x-puna-keep-alive"
 NUM_CTX_HEADER = "x-puna-num-ctx"
-_TOP_LEVEL = tuple(name for name in OPTION_NAMES if name not in ("stop", "num_predict"))
+_TOP_LEVEL = tuple(name for name in OPTION_KINDS if name not in ("stop", "num_predict"))
+_KINDS: dict[str, Schema] = {"integer": WHOLE, "float32": NUMBER, "boolean": FLAG, "array": list_of(TEXT)}
+# What any request of these dialects may hold besides its own members.
+RUNNING: dict[str, Schema] = {
+    "model": TEXT,
+    "options": OBJECT,
+    "keep_alive": either(TEXT, NUMBER),
+    "truncate": FLAG,
+    "shift": FLAG,
+    "grammar": TEXT,
+    **{name: _KINDS[OPTION_KINDS[name]] for name in _TOP_LEVEL},
+}
 
 
 class Running(msgspec.Struct, frozen=True):

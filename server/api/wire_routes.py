@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import (
     anthropic_routes,
+    openai_audio,
     openai_chat,
     openai_completions,
     openai_embeddings,
@@ -33,6 +34,8 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/chat/completions/input_tokens", OPENAI, POST=openai_chat.input_tokens),
     dialect_route("/v1/completions", OPENAI, POST=openai_completions.completions),
     dialect_route("/v1/embeddings", OPENAI, POST=openai_embeddings.embeddings),
+    dialect_route("/v1/audio/transcriptions", OPENAI, POST=openai_audio.transcriptions),
+    dialect_route("/v1/audio/translations", OPENAI, POST=openai_audio.translations),
     dialect_route("/v1/models", GET=openai_models.models, HEAD=openai_models.models),
     dialect_route("/v1/models/{name:path}", GET=openai_models.model, DELETE=openai_models.delete),
     dialect_route("/v1/responses", OPENAI, POST=responses_api_routes.create),
@@ -70,8 +73,24 @@ class _Cleaned:
         await self._nothing(scope, receive, send)
 
 
+class Unlisted:
+    """Serves what is listed under another path."""
+
+    def __init__(self, endpoint: ASGIApp) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._endpoint(scope, receive, send)
+
+
+def _without_version(route: Route) -> Route:
+    """The same for clients whose address ends before `/v1`."""
+    return Route(route.path.removeprefix("/v1"), endpoint=Unlisted(route.endpoint))
+
+
 COMPAT_ROUTES: tuple[Route, ...] = (
     *_TABLE,
+    *map(_without_version, _TABLE),
     Route("/v1", endpoint=_Cleaned(())),
     Route("/v1/{rest:path}", endpoint=_Cleaned(_TABLE)),
 )

@@ -11,8 +11,8 @@ import click
 from server.cli.connect import connected
 from server.cli.frame import Command, Failure, say
 from server.cli.model_files import files_of, local_path, relative_names
-from server.cli.models import HOST
-from server.cli.progress import Progress
+from server.cli.models import HOST, JSON
+from server.cli.progress import JsonLines, Progress
 from server.client import Client, file_digest
 from server.errors import InvalidModelName, PunaError
 from server.messages.names import ModelName
@@ -27,7 +27,9 @@ _NO_WEIGHTS = ("unknown type", "supplied file was not in GGUF format")
 NO_WEIGHTS = "FROM takes a GGUF file, a folder with one, or the name of an installed model"
 
 
-def _create(args: tuple[str, ...], file: str | None, quantize: str | None, draft_quantize: str | None) -> None:
+def _create(
+    args: tuple[str, ...], file: str | None, quantize: str | None, draft_quantize: str | None, json: bool
+) -> None:
     name = args[0]
     try:
         ModelName.parse(name)
@@ -39,7 +41,7 @@ def _create(args: tuple[str, ...], file: str | None, quantize: str | None, draft
     body = {"model": name, **_fields(modelfile)}
     body |= {"quantize": quantize} if quantize else {}
     body |= {"draft_quantize": draft_quantize} if draft_quantize else {}
-    with connected() as client, Progress() as progress:
+    with connected() as client, JsonLines() if json else Progress() as progress:
         progress.step("gathering model components")
         body |= _sources(client, modelfile, folder, progress)
         try:
@@ -118,18 +120,25 @@ def _uploaded(client: Client, files: list[Path], progress: Progress) -> dict[str
     digests: dict[str, str] = {}
     for name, path in relative_names(files).items():
         try:
-            digests[name] = digest = file_digest(path)
-            if not client.has_blob(digest):
-                _upload(client, path, digest, progress)
+            digests[name] = _taken(client, path, name, progress) or _sent(client, path, progress)
         except OSError as error:
             raise Failure(f"{path} cannot be read: {error.strerror or error}") from error
     return digests
 
 
-def _upload(client: Client, path: Path, digest: str, progress: Progress) -> None:
-    text, size = f"copying file {digest}", path.stat().st_size
-    progress.step(text, total=size)
-    client.upload_blob(path, digest, lambda sent: progress.step(text, completed=sent, total=size))
+def _taken(client: Client, path: Path, name: str, progress: Progress) -> str | None:
+    """A server on this machine reads the file itself, once; None where it cannot."""
+    text, size = f"copying file {name}", path.stat().st_size
+    return client.take_file(path, lambda done: progress.step(text, completed=done, total=size))
+
+
+def _sent(client: Client, path: Path, progress: Progress) -> str:
+    digest = file_digest(path)
+    if not client.has_blob(digest):
+        text, size = f"copying file {digest}", path.stat().st_size
+        progress.step(text, total=size)
+        client.upload_blob(path, digest, lambda sent: progress.step(text, completed=sent, total=size))
+    return digest
 
 
 create = Command(
@@ -146,6 +155,7 @@ create = Command(
         ),
         click.Option(["-q", "--quantize"], metavar="string", help="Quantize model to this level (e.g. q4_K_M)"),
         click.Option(["--draft-quantize"], metavar="string", help="Quantize the draft model to this level"),
+        JSON,
     ],
     variables=HOST,
 )

@@ -56,21 +56,29 @@ def _cp(args: tuple[str, ...]) -> None:
     click.echo(f"copied '{source}' to '{destination}'")
 
 
-def _rm(args: tuple[str, ...]) -> None:
+def _rm(args: tuple[str, ...], json: bool) -> None:
     """One that cannot be removed does not keep the others."""
-    has_failed = False
+    outcomes: list[dict[str, Any]] = []
     with connected() as client:
         for name in args:
             try:
-                _remove(client, name)
+                outcomes.append({"name": name, "deleted": True, "freed_bytes": _remove(client, name)})
             except PunaError as error:
                 fail(str(error))
-                has_failed = True
-    if has_failed:
+                outcomes.append({"name": name, "deleted": False, "error": str(error)})
+            else:
+                if not json:
+                    click.echo(f"deleted '{name}'")
+    if json:
+        click.echo(formats.as_json({"models": outcomes}), nl=False)
+    elif freed := sum(outcome.get("freed_bytes") or 0 for outcome in outcomes):
+        say(f"freed {formats.size(freed)}")
+    if not all(outcome["deleted"] for outcome in outcomes):
         raise Failure("")
 
 
-def _remove(client: Client, name: str) -> None:
+def _remove(client: Client, name: str) -> int | None:
+    """The bytes freed, None where the server does not say."""
     try:
         client.unload(name)
     except NotFound:
@@ -78,10 +86,10 @@ def _remove(client: Client, name: str) -> None:
     except PunaError:
         say(f"Warning: unable to stop model '{name}'")
     linked = _linked(client, name)
-    client.delete(name)
-    click.echo(f"deleted '{name}'")
+    freed = client.delete(name)
     for path in linked:
-        click.echo(f"{path} stays where it is: Puna only used it there")
+        say(f"{path} stays where it is: Puna only used it there")
+    return freed
 
 
 def _linked(client: Client, name: str) -> list[str]:
@@ -103,4 +111,12 @@ list_models = Command(
     variables=HOST,
 )
 cp = Command("cp", callback=_cp, about="Copy a model", arguments="SOURCE DESTINATION", arity=(2, 2), variables=HOST)
-rm = Command("rm", callback=_rm, about="Remove a model", arguments="MODEL [MODEL...]", arity=(1, None), variables=HOST)
+rm = Command(
+    "rm",
+    callback=_rm,
+    about="Remove a model",
+    arguments="MODEL [MODEL...]",
+    arity=(1, None),
+    options=[JSON],
+    variables=HOST,
+)

@@ -1,4 +1,5 @@
-"""Progress on standard error: live on a terminal, one plain line per step elsewhere."""
+"""Progress on standard error: live on a terminal, one plain line per step elsewhere. For scripts, JSON on standard
+output."""
 
 from __future__ import annotations
 
@@ -66,6 +67,21 @@ class Progress:
     def _stop(self, task: TaskID) -> None:
         if self._live is not None:
             self._live.stop_task(task)
+
+
+class JsonLines(Progress):
+    """Each step as a line of JSON with the members of the API's progress, for scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live = None
+
+    def step(self, text: str, *, key: str = "", completed: int = 0, total: int = 0) -> None:
+        import json
+
+        numbers = {"completed": completed, "total": total} if total else {}
+        sys.stdout.write(json.dumps({"status": text, **numbers}, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
 
 def _live_display() -> RichProgress:

@@ -16,7 +16,7 @@ from server.cli.attachments import take_files
 from server.cli.connect import connected
 from server.cli.frame import Command, Failure, variables_named
 from server.cli.progress import Progress
-from server.cli.registry import CANNOT_PULL
+from server.cli.registry import pull_model
 from server.client import Client
 from server.errors import NotFound
 from server.settings import load
@@ -32,7 +32,7 @@ def _run(args: tuple[str, ...], **flags: Any) -> int:
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not words
     prompt = "" if is_interactive else _prompt(words)
     with connected(settings) as client:
-        info = _known(client, model)
+        info = _known(client, model, insecure=flags["insecure"])
         capabilities = info.get("capabilities") or ()
         if "image" in capabilities:
             raise Failure(NO_IMAGES)
@@ -65,11 +65,13 @@ def _prompt(words: list[str]) -> str:
     return " ".join([piped, *words] if piped else words)
 
 
-def _known(client: Client, model: str) -> dict[str, Any]:
+def _known(client: Client, model: str, *, insecure: bool) -> dict[str, Any]:
+    """What the server knows of a model, which is pulled first where it is not installed."""
     try:
         return client.show(model)
-    except NotFound as error:
-        raise Failure(f"{error}; {CANNOT_PULL}") from error
+    except NotFound:
+        pull_model(client, model, insecure=insecure)
+        return client.show(model)
 
 
 def _answer(client: Client, model: str, prompt: str, info: dict[str, Any], fields: dict[str, Any], view: View) -> int:

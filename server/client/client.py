@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from server.client.failures import from_answer, from_exception
 from server.client.streams import Reader, Stream, json_lines, server_sent_events
 from server.errors import PunaError
+from server.messages.files import BEGINNING_BYTES
 from server.settings import is_loopback
 from server.version import USER_AGENT
 
@@ -73,6 +74,11 @@ class Client:
     def show(self, model: str, *, verbose: bool = False) -> dict[str, Any]:
         return self._json("POST", "/api/show", {"model": model, "verbose": verbose})
 
+    def fit(self, model: str, *, num_ctx: int = 0, parallel: int = 0, kv_cache_type: str = "") -> dict[str, Any]:
+        """Whether a model fits into the server's memory, with the arithmetic; 0 and "" leave a value as it would be."""
+        asked = {"num_ctx": num_ctx, "parallel": parallel, "kv_cache_type": kv_cache_type}
+        return self._json("POST", "/puna/v1/fit", {"model": model, **asked})
+
     def status(self) -> dict[str, Any]:
         """State, address, versions, running models and memory."""
         return self._json("GET", "/puna/v1/status")
@@ -106,11 +112,37 @@ class Client:
         """Progress objects; the last one's status is "success"."""
         return self._stream("POST", "/api/create", body)
 
+    def pull(self, model: str, *, insecure: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/pull", {"model": model, "insecure": insecure})
+
+    def push(self, model: str, *, insecure: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success"."""
+        return self._stream("POST", "/api/push", {"model": model, "insecure": insecure})
+
+    def downloads(self) -> dict[str, Any]:
+        """Running and half-finished downloads, and their limits."""
+        return self._json("GET", "/puna/v1/downloads")
+
+    def limit_downloads(self, **limits: int) -> dict[str, Any]:
+        """Change `parts` and `bytes_per_second` (0: no limit) until the server stops; what is in force then."""
+        return self._json("PATCH", "/puna/v1/downloads/limits", limits)
+
+    def cancel_download(self, digest: str) -> None:
+        """For everybody who waits for it; what has come is kept."""
+        self._call("POST", f"/puna/v1/downloads/{digest}/cancel")
+
+    def clear_downloads(self, digest: str = "") -> int:
+        """Remove what is left of one download that broke off, or of all; the bytes freed."""
+        return int(self._json("DELETE", f"/puna/v1/downloads/{digest}".rstrip("/")).get("freed_bytes", 0))
+
     def copy(self, source: str, destination: str) -> None:
         self._call("POST", "/api/copy", {"source": source, "destination": destination})
 
-    def delete(self, model: str) -> None:
-        self._call("DELETE", "/api/delete", {"model": model})
+    def delete(self, model: str) -> int | None:
+        """The bytes that this freed; None where the server does not say, as Ollama does not."""
+        freed = self._response("DELETE", "/api/delete", {"model": model}).headers.get("X-Puna-Freed-Bytes", "")
+        return int(freed) if freed.isdecimal() else None
 
     def has_blob(self, digest: str) -> bool:
         """`digest` is `sha256:` and 64 hex digits."""
@@ -121,6 +153,26 @@ class Client:
                 return False
             raise
         return True
+
+    def take_file(self, path: Path, on_progress: Callable[[int], None] = lambda done: None) -> str | None:
+        """Let a server on this machine copy the file itself: its digest. None where the server cannot: it is on another
+        machine, in a container, another user's, or Ollama."""
+        if not self.is_loopback:
+            return None
+        with path.open("rb") as file:
+            beginning = digest_of(file.read(BEGINNING_BYTES))
+        body = {"path": str(path.absolute()), "beginning": beginning}
+        digest = None
+        try:
+            with self._stream("POST", "/puna/v1/blobs", body) as updates:
+                for update in updates:
+                    on_progress(int(update.get("completed", 0)))
+                    digest = update.get("digest") or digest
+        except PunaError as error:
+            if error.status in (403, 404, 405):
+                return None
+            raise
+        return digest
 
     def upload_blob(self, path: Path, digest: str, on_progress: Callable[[int], None] = lambda sent: None) -> None:
         """Send a file; the server refuses it unless it has that digest. `on_progress` gets the bytes sent so far."""
@@ -164,7 +216,10 @@ class Client:
             raise PunaError(f"{self.base_url} does not answer as a Puna server does; what listens there?")
         return answer
 
-    def _call(
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **more: Any) -> bytes:
+        return self._response(method, path, body, **more).content
+
+    def _response(
         self,
         method: str,
         path: str,
@@ -173,7 +228,7 @@ class Client:
         content: Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = ANSWER_SECONDS,
-    ) -> bytes:
+    ) -> httpx2.Response:
         import httpx2
 
         with self._lock:  # threads that come at once must not make one each
@@ -187,7 +242,7 @@ class Client:
             raise from_exception(error, self.base_url) from error
         if response.status_code >= 400:
             raise from_answer(response.status_code, response.reason_phrase, response.content)
-        return response.content
+        return response
 
     def _stream(self, method: str, path: str, body: Mapping[str, Any] | None, reader: Reader = json_lines) -> Stream:
         import httpx2
@@ -215,6 +270,12 @@ def _chunks(file: Any, on_progress: Callable[[int], None]) -> Iterator[bytes]:
         yield chunk
         sent += len(chunk)
         on_progress(sent)
+
+
+def digest_of(data: bytes) -> str:
+    import hashlib
+
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def file_digest(path: Path, on_progress: Callable[[int], None] = lambda read: None) -> str:

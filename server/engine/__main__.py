@@ -3,6 +3,8 @@
     (nothing)        serve one model over standard input and output
     try-cpu LIBRARY  multiply a small matrix with a CPU library; the exit status tells whether that went well
     devices          print the devices that ggml reports, as JSON
+    quantize SOURCE TARGET TYPE [--tensor PATTERN TYPE]...
+                     write a model file anew with other number formats
 
 `--cache DIR`: where to remember which CPU library runs here.
 """

@@ -17,7 +17,9 @@ from typing import Any
 
 from server.errors import RunnerStartFailed
 
-EXPECTED_SIZES = {"llama_model_params": 80, "llama_context_params": 160, "llama_batch": 56}  # bytes, llama.h 0.5.0
+# bytes, llama.h 0.5.0
+EXPECTED_SIZES = {"llama_model_params": 80, "llama_context_params": 160, "llama_batch": 56,
+                  "llama_model_quantize_params": 64}  # fmt: skip
 EXPECTED_DEFAULTS = {"n_batch": 2048, "n_ubatch": 512, "type_k": 1, "n_outputs_max_per_seq": 1}
 
 POINTER = ctypes.c_void_p

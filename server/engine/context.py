@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from typing import Any
 
@@ -98,13 +99,13 @@ class Context:
 
     def _apply_adapters(self, plan: LaunchPlan, log: NativeLog) -> None:
         for path in plan.adapter_paths:
-            adapter = self._api.llama_adapter_lora_init(self._model.handle, path.encode())
+            adapter = self._api.llama_adapter_lora_init(self._model.handle, os.fsencode(path))
             if not adapter:
                 raise load_failure(f"The adapter {path} could not be loaded", log)
             self._adapters.append(adapter)
         if self._adapters:
             count = len(self._adapters)
-            handles = (ctypes.c_void_p * count)(*self._adapters)
+            handles = (self._api.llama_adapter_lora_p_ctypes * count)(*self._adapters)
             scales = (ctypes.c_float * count)(*[1.0] * count)
             if self._api.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
                 raise load_failure("The adapters do not fit the model", log)

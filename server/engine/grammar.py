@@ -189,6 +189,10 @@ def _body(grammar: Grammar) -> str:
     """The grammar itself as one member of llguidance's list, without braces."""
     if grammar.kind == "lark":
         return f'"lark_grammar": {json.dumps(grammar.source)}'
+    if grammar.kind == "gbnf":
+        from llguidance.gbnf_to_lark import gbnf_to_lark
+
+        return f'"lark_grammar": {json.dumps(gbnf_to_lark(grammar.source))}'
     if grammar.kind == "regex":
         from llguidance import regex_to_lark
 

@@ -8,6 +8,7 @@ from queue import Empty
 from time import perf_counter, perf_counter_ns
 
 from server.engine.batch import Batch
+from server.engine.constraint import Constraint
 from server.engine.context import ABORTED, DECODED, INVALID, NO_ROOM, Context, Logits, StepGuard
 from server.engine.model import Model
 from server.engine.pace import Pace, ThreadChoice
@@ -18,8 +19,10 @@ from server.engine.prompt import kept_tokens, shift_span
 from server.engine.pulse import PulseRate
 from server.engine.sampling import Chances, Sampler
 from server.engine.stream import Stream, token_limit
+from server.engine.thought import ThoughtBudget
+from server.engine.vocabulary import Tokens
 from server.errors import PunaError, RunnerDied, RunnerError
-from server.messages.frames import Cancel, Event, Failed, LaunchPlan, Shutdown
+from server.messages.frames import Cancel, Event, Failed, LaunchPlan, Shutdown, Submit
 
 
 class StepLoop:
@@ -102,11 +105,19 @@ class StepLoop:
         while self._waiting and self._pool.has_free():
             stream = self._waiting.popleft()
             prompt = stream.chunk(stream.rest)
-            options, constraint = stream.submit.sampling, stream.constraint
-            sampler = Sampler(self._context, self._model.vocabulary, options, prompt, constraint)
-            sequence, cached = self._pool.take(prompt)
+            try:
+                sampler = self._sampler(stream.submit, prompt, stream.constraint)
+            except PunaError as error:
+                self._events.send(_failures([stream], error))
+                continue
+            sequence, cached = self._pool.take(prompt) if stream.submit.use_cache else (self._pool.take_empty(), 0)
             stream.begin(sequence, cached, sampler, perf_counter_ns())
             self._active[stream.id] = stream
+
+    def _sampler(self, submit: Submit, prompt: Tokens, constraint: Constraint | None) -> Sampler:
+        vocabulary = self._model.vocabulary
+        thought = None if submit.thought is None else ThoughtBudget(submit.thought, vocabulary)
+        return Sampler(self._context, vocabulary, submit.sampling, prompt, constraint, thought)
 
     def _end(self, stream: Stream) -> None:
         """The slot is free; its cells stay for a prompt that begins alike."""
@@ -138,6 +149,9 @@ class StepLoop:
             stream.sequence.append(stream.next_token)
         for stream, tokens in shares:
             stream.advance(tokens)
+        progress = [stream.progress(perf_counter_ns()) for stream, _ in shares if stream.submit.with_progress]
+        if progress:
+            self._events.send(progress)
         self._measure(seconds, len(generating), sum(tokens for _, tokens in shares), len(outputs))
         if logits is not None:
             self._sample(outputs, logits)

@@ -92,7 +92,7 @@ class Desk:
             raise Unsupported("This model does not generate text; it can only be used for embeddings.")
         vocabulary, options = self.vocabulary, submit.sampling
         if isinstance(submit.prompt, str):
-            tokens = vocabulary.tokenize(submit.prompt, add_special=True)
+            tokens = vocabulary.tokenize_cut(submit.prompt, submit.cuts, add_special=True)
         else:
             tokens = as_tokens(vocabulary, submit.prompt)
         if len(tokens) == 0:
@@ -178,8 +178,12 @@ class CommandReader(threading.Thread):
         elif isinstance(command, Embed):
             self.orders.put(desk.prepare_inputs(command))
         elif isinstance(command, Tokenize):
-            tokens = desk.vocabulary.tokenize(
-                command.text, add_special=command.add_special, parse_special=command.parse_special
+            tokens = (
+                desk.vocabulary.tokenize_cut(command.text, command.cuts, add_special=command.add_special)
+                if command.cuts
+                else desk.vocabulary.tokenize(
+                    command.text, add_special=command.add_special, parse_special=command.parse_special
+                )
             )
             found: tuple[int, ...] = tuple(tokens.tolist())
             pieces = tuple(map(desk.vocabulary.special_piece, found)) if command.with_pieces else ()

@@ -95,6 +95,16 @@ class SequencePool:
     def has_free(self) -> bool:
         return any(not sequence.is_busy for sequence in self.sequences)
 
+    def take_empty(self) -> Sequence:
+        """The free sequence that was not used for longest, with nothing in it."""
+        self._clock += 1
+        free = [sequence for sequence in self.sequences if not sequence.is_busy]
+        best = min(free, key=lambda sequence: (sequence.length > 0, sequence.last_use))
+        self.forget(best)
+        best.is_busy = True
+        best.last_use = self._clock
+        return best
+
     def take(self, prompt: Tokens) -> tuple[Sequence, int]:
         """A free sequence that holds the returned number of the prompt's first tokens, and nothing else.
 

@@ -22,6 +22,7 @@ from server.engine.logs import NativeLog, read_buffers, read_offload
 from server.engine.loop import StepLoop
 from server.engine.model import Model, load_failure
 from server.engine.pipes import CommandReader, Desk, EventPipe
+from server.engine.quantize import quantize
 from server.engine.threads import wanted_threads
 from server.errors import PunaError
 from server.messages.frames import ENGINE_WORD, LaunchPlan, Loaded, LoadProgress
@@ -36,12 +37,18 @@ def main(words: list[str]) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="server.engine", add_help=False)
     parser.add_argument("--cache", type=Path, default=None)
-    parser.add_argument("errand", nargs="?", choices=["serve", "try-cpu", "devices"], default="serve")
-    parser.add_argument("library", nargs="?", default="")
+    parser.add_argument("errand", nargs="?", choices=["serve", "try-cpu", "devices", "quantize"], default="serve")
+    parser.add_argument("details", nargs="*", default=[])
+    parser.add_argument("--tensor", nargs=2, action="append", default=[])
     arguments = parser.parse_args(words)
+    details = arguments.details
     try:
         if arguments.errand == "try-cpu":
-            return EXIT_OK if cputrial.try_library(arguments.library) else EXIT_FAILED
+            return EXIT_OK if cputrial.try_library(*details) else EXIT_FAILED
+        if arguments.errand == "quantize":
+            source, target, file_type = details
+            quantize(source, target, file_type, dict(arguments.tensor))
+            return EXIT_OK
         if arguments.errand == "devices":
             cpu.load_backends("", arguments.cache, own_command())
             sys.stdout.write(json.dumps(devices.list_devices()) + "\n")
@@ -172,6 +179,7 @@ def describe(model: Model, context: Context, plan: LaunchPlan, log: NativeLog, v
         add_bos=vocabulary.add_bos,
         bos_text=vocabulary.text_of(vocabulary.bos),
         eos_text=vocabulary.text_of(vocabulary.eos),
+        control_texts=vocabulary.control_texts(),
         can_shift=context.can_shift,
         gpu_layers=gpu_layers,
         total_layers=total_layers or model.layers + 1,

@@ -1,33 +1,22 @@
-"""Choosing the next token of one stream.
+"""Choosing the next token of one stream: bias and penalties on the row itself, the grammar's mask, then the chain.
 
-The order is llama-server's: penalties, top_k, typical_p, top_p, min_p, temperature, then the draw. Greedy needs no
-chain at all: the largest logit after the penalties.
+Greedy needs no chain at all: the largest logit wins.
 """
 
 from __future__ import annotations
 
-import secrets
-from typing import Any
-
 import numpy as np
 
 from server.engine import bindings
+from server.engine.bias import Bias
+from server.engine.chain import Chain, uses_penalties
 from server.engine.constraint import Constraint
 from server.engine.context import Context
 from server.engine.penalties import Penalties, Row, window_tokens
 from server.engine.text import TokenChance
+from server.engine.thought import ThoughtBudget
 from server.engine.vocabulary import Tokens, Vocabulary
 from server.messages.options import SamplingOptions
-
-SEED_MASK = 0xFFFFFFFF  # llama.cpp draws at random for this very seed
-
-
-def seed_of(wanted: int) -> int:
-    """32 bits: random for a negative one, otherwise always the same for the same number."""
-    if wanted < 0:
-        return secrets.randbelow(SEED_MASK)
-    seed = wanted & SEED_MASK
-    return seed if seed != SEED_MASK else SEED_MASK - 1
 
 
 class Sampler:
@@ -35,46 +24,27 @@ class Sampler:
 
     def __init__(
         self, context: Context, vocabulary: Vocabulary, options: SamplingOptions, prompt: Tokens,
-        constraint: Constraint | None = None,
+        constraint: Constraint | None = None, thought: ThoughtBudget | None = None,
     ) -> None:  # fmt: skip
-        self._api = bindings.llama()
+        """Raises InvalidRequest for a sampler that does not exist."""
         self._constraint = constraint
+        self._thought = thought
         self._context = context.handle
-        self._suppressed = vocabulary.suppressed if len(vocabulary.suppressed) else None
-        window = window_tokens(options, context.capacity_tokens)
+        self._bias = Bias.of(options, vocabulary)
+        window = window_tokens(options, context.capacity_tokens) if uses_penalties(options) else 0
         self._penalties = Penalties(options, window, prompt) if window else None
-        self._chain = 0 if options.temperature <= 0 else self._build(options)
-        self._sample = self._api.llama_sampler_sample
-
-    def _build(self, options: SamplingOptions) -> int:
-        api = self._api
-        params = api.llama_sampler_chain_default_params()
-        params.no_perf = True
-        chain: int = api.llama_sampler_chain_init(params)
-        links: list[Any] = []
-        if options.top_k > 0:
-            links.append(api.llama_sampler_init_top_k(options.top_k))
-        if 0.0 < options.typical_p < 1.0:  # 0 counts as unset
-            links.append(api.llama_sampler_init_typical(options.typical_p, 0))
-        if options.top_p < 1.0:
-            links.append(api.llama_sampler_init_top_p(max(options.top_p, 0.0), 1))
-        if options.min_p > 0.0:
-            links.append(api.llama_sampler_init_min_p(options.min_p, 1))
-        links.append(api.llama_sampler_init_temp(options.temperature))
-        links.append(api.llama_sampler_init_dist(seed_of(options.seed)))
-        for link in links:
-            api.llama_sampler_chain_add(chain, link)
-        return chain
+        self._chain = Chain(options, vocabulary, prompt, context.capacity_tokens)
+        self._sample = bindings.llama().llama_sampler_sample
 
     def pick(self, row: Row, index: int) -> int:
         """The next token. `row`: the logits of output `index` of the batch, which this changes. Raises InvalidRequest
         where the grammar cannot go on."""
-        if self._suppressed is not None:
-            row[self._suppressed] = -np.inf
+        if self._bias is not None:
+            self._bias.apply(row)
         if self._penalties is not None:
             self._penalties.apply(row)
         if self._constraint is None:
-            token = self._choose(row, index)
+            token = self._thinking(self._choose(row, index))
         else:
             token = self._choose_within(self._constraint, row, index)
         if self._penalties is not None:
@@ -82,13 +52,21 @@ class Sampler:
         return token
 
     def _choose(self, row: Row, index: int) -> int:
-        return int(self._sample(self._chain, self._context, index) if self._chain else row.argmax())
+        chain = self._chain.handle
+        return int(self._sample(chain, self._context, index) if chain else row.argmax())
+
+    def _thinking(self, token: int) -> int:
+        """The token, or what ends a thought that has become too long."""
+        if self._thought is not None:
+            token = self._thought.replaced(token)
+            self._thought.accept(token)
+        return token
 
     def _choose_within(self, constraint: Constraint, row: Row, index: int) -> int:
         """What a model likes best is mostly allowed, and to check one token costs less than to ask for all."""
         is_active = constraint.is_active
         token = -1
-        if is_active and not self._chain:
+        if is_active and not self._chain.handle:
             token = int(row.argmax())
             if not constraint.allows(token):
                 token = -1
@@ -98,14 +76,12 @@ class Sampler:
             token = self._choose(row, index)
             if is_active and row[token] == -np.inf:
                 token = constraint.fallback()
-        token = constraint.replaced(token)
+        token = constraint.replaced(self._thinking(token))
         constraint.accept(token)
         return token
 
     def close(self) -> None:
-        if self._chain:
-            self._api.llama_sampler_free(self._chain)
-            self._chain = 0
+        self._chain.close()
 
 
 class Chances:

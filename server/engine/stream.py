@@ -12,7 +12,7 @@ from server.engine.sampling import Sampler
 from server.engine.text import AnswerText, Shown, TokenChance
 from server.engine.vocabulary import Tokens, Vocabulary
 from server.messages.chat import TokenLogprob
-from server.messages.frames import Delta, Event, Finished, Submit
+from server.messages.frames import Delta, Event, Finished, PromptProgress, Submit
 
 Reason = Literal["stop", "length"]
 LIMIT_CONTEXTS = 10  # an answer without a limit ends after this many times the context
@@ -54,6 +54,7 @@ class Stream:
         self._visible = vocabulary.visible_pieces(submit.visible)
         self._text = AnswerText(submit.sampling.stop, with_chances=submit.logprobs is not None)
         self._untold_cut = cut_tokens
+        self._untold_tokens: list[int] = []
         self._started_ns = self._answered_ns = 0
 
     def __repr__(self) -> str:
@@ -95,6 +96,8 @@ class Stream:
         self.generated += 1
         self.next_token = token
         self.is_generating = True
+        if self.submit.with_tokens:
+            self._untold_tokens.append(token)
         if token in self._vocabulary.end_tokens:
             return self._finish(self._end(token), "stop", now_ns)
         shown = self._text.feed(self.piece(token), chance)
@@ -104,9 +107,24 @@ class Stream:
             if self.generated < self._limit:
                 self.generated += 1  # nothing but an end token can follow, so it is taken without decoding
             return self._finish([shown, self._text.flush()], "stop", now_ns)
-        if self.generated >= self._limit or not has_room:
+        if self.generated >= self._limit or not has_room or self._is_late(shown.text, now_ns):
             return self._finish([shown, self._text.flush()], "length", now_ns)
         return self._delta(shown.text, shown.entries)
+
+    def _is_late(self, text: str, now_ns: int) -> bool:
+        """Whether the answer has had its time and is at the end of a line."""
+        limit_ms = self.submit.sampling.max_predict_ms
+        return limit_ms > 0 and "\n" in text and now_ns - self._answered_ns > limit_ms * 1_000_000
+
+    def progress(self, now_ns: int) -> PromptProgress:
+        """How much of the prompt has been read."""
+        return PromptProgress(
+            id=self.id,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            read_tokens=self._fed,
+            elapsed_ns=now_ns - self._started_ns,
+        )
 
     def piece(self, token: int) -> bytes:
         """What a token adds to this answer."""
@@ -127,10 +145,11 @@ class Stream:
         return [*self._delta(text, entries), self.finished(reason, now_ns)]
 
     def _delta(self, text: str, entries: tuple[TokenLogprob, ...]) -> list[Event]:
-        if not text and not entries:
+        if not text and not entries and not self._untold_tokens:
             return []
         cut, self._untold_cut = self._untold_cut, 0
-        return [Delta(id=self.id, text=text, logprobs=entries, cut_tokens=cut)]
+        tokens, self._untold_tokens = tuple(self._untold_tokens), []
+        return [Delta(id=self.id, text=text, logprobs=entries, cut_tokens=cut, tokens=tokens)]
 
     def finished(self, reason: Reason, now_ns: int) -> Finished:
         answered = self._answered_ns or now_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
+from itertools import pairwise, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from server.engine import bindings
 from server.errors import InvalidRequest
 
 Tokens = npt.NDArray[np.int32]
+_SPECIAL = 1 << 0 | 1 << 3  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CONTROL
 
 
 class Vocabulary:
@@ -49,6 +51,12 @@ class Vocabulary:
             return ""
         return (self._api.llama_vocab_get_text(self._handle, token) or b"").decode(errors="replace")
 
+    def control_texts(self) -> tuple[str, ...]:
+        """The texts of the tokens that `tokenize` finds only where it may parse special ones."""
+        attributes = map(self._api.llama_vocab_get_attr, repeat(self._handle), range(self.size))
+        tokens = (token for token, attribute in enumerate(attributes) if attribute & _SPECIAL)
+        return tuple(filter(None, map(self.text_of, tokens)))
+
     def piece(self, token: int) -> bytes:
         """What a token adds to an answer; nothing for control tokens."""
         found = self._pieces[token]
@@ -84,6 +92,22 @@ class Vocabulary:
             raise InvalidRequest("The text is too long to be split into tokens.")
         start = 1 if add_special and self.add_bos and count > 1 and found[0] == found[1] == self.bos else 0
         return found[start:count].copy()
+
+    def tokenize_cut(self, text: str, cuts: Sequence[int], *, add_special: bool) -> Tokens:
+        """The same, special tokens parsed, of a text that no token reaches across at `cuts`, rising places in it."""
+        if not cuts:
+            return self.tokenize(text, add_special=add_special)
+        first, *others = (text[start:end] for start, end in pairwise((0, *cuts, len(text))))
+        pieces = [self.tokenize(first, add_special=add_special), *map(self._tokenize_behind, others)]
+        return np.concatenate(pieces)
+
+    def _tokenize_behind(self, text: str) -> Tokens:
+        """The tokens of a text that stands behind another: some vocabularies put a space in front of a whole one."""
+        line = self.tokenize("\n", add_special=False)
+        found = self.tokenize("\n" + text, add_special=False)
+        if np.array_equal(found[: len(line)], line):
+            return found[len(line) :]
+        return self.tokenize(text, add_special=False)
 
     def detokenize(self, tokens: Iterable[int]) -> str:
         """The text of all tokens, control tokens included. Raises InvalidRequest for a token that does not exist."""

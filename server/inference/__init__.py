@@ -2,6 +2,7 @@
 
 from server.inference.answer import Inference
 from server.inference.catalog import Catalog, Entry
+from server.inference.fitting import Fitting
 from server.inference.tokens import Tokenizer
 
-__all__ = ["Catalog", "Entry", "Inference", "Tokenizer"]
+__all__ = ["Catalog", "Entry", "Fitting", "Inference", "Tokenizer"]

@@ -14,9 +14,10 @@ from server.inference.embedding import embed
 from server.inference.lending import check_files, lend
 from server.inference.prompt import build_prompt, may_be_cut
 from server.inference.structure import grammar_of
-from server.messages.chat import Chunk, GenerationRequest, TokenLogprob, Usage
+from server.inference.thoughts import thought_limit
+from server.messages.chat import Chunk, GenerationRequest, Reading, TokenLogprob, Usage
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
-from server.messages.frames import Delta, Finished, Grammar
+from server.messages.frames import Delta, Finished, Grammar, PromptProgress
 from server.messages.options import SamplingOptions, read_options
 from server.parsers.base import Parsed
 from server.parsers.choose import choose
@@ -45,7 +46,7 @@ class Inference:
         """
         arrived_ns = time.perf_counter_ns()
         entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
-        is_empty = not request.messages if request.is_chat else not request.prompt
+        is_empty = not request.messages if request.is_chat else not (request.prompt or request.token_prompt)
         if not request.is_chat:
             check_source(request, entry)
         if is_empty and request.keep_alive_seconds == 0:
@@ -70,11 +71,14 @@ class Inference:
             load_ns = time.perf_counter_ns() - arrived_ns
             prompt = await build_prompt(request, entry, lease)
             if request.debug_render_only:
-                yield Chunk(rendered=prompt.text, image_count=prompt.image_count)
+                yield Chunk(rendered=prompt.text, image_count=prompt.image_count, dropped_messages=prompt.dropped)
                 return
             check_built(request)
             if request.count_only:
-                count = len(await lease.runner.tokenize(prompt.text, add_special=True))
+                if request.token_prompt:
+                    count = len(request.token_prompt)
+                else:
+                    count = len(await lease.runner.tokenize(prompt.text, add_special=True, cuts=prompt.cuts))
                 yield Chunk(done=True, reason="length", usage=Usage(prompt_tokens=count))
                 return
             grammar = grammar_of(request, entry.choice, prompt.text)
@@ -93,18 +97,20 @@ async def _generate(
     said: list[str] = []
     cut_tokens = 0
 
-    def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = ()) -> Chunk:
+    def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = (), tokens: tuple[int, ...] = ()) -> Chunk:
         return Chunk(
             text=parsed.content,
             thinking=parsed.thinking,
             tool_calls=parsed.tool_calls,
             logprobs=logprobs,
+            tokens=tokens,
             dropped_messages=prompt.dropped,
             cut_tokens=cut_tokens,
         )
 
     events = lease.runner.generate(
-        prompt.text,
+        request.token_prompt or prompt.text,
+        cuts=() if request.token_prompt else prompt.cuts,
         sampling=sampling,
         max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
         on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
@@ -112,6 +118,10 @@ async def _generate(
         logprobs=request.top_logprobs if request.logprobs else None,
         visible=reading.visible,
         grammar=grammar,
+        thought=thought_limit(request, entry.choice, prompt.text),
+        use_cache=request.use_cache,
+        with_tokens=request.with_tokens,
+        with_progress=request.with_progress,
     )
     async with aclosing(events):
         async for event in events:
@@ -119,8 +129,10 @@ async def _generate(
                 said.append(event.text)
                 cut_tokens = cut_tokens or event.cut_tokens
                 parsed = parser.feed(event.text)
-                if parsed or event.logprobs:
-                    yield piece(parsed, event.logprobs)
+                if parsed or event.logprobs or event.tokens:
+                    yield piece(parsed, event.logprobs, event.tokens)
+            elif isinstance(event, PromptProgress):
+                yield Chunk(reading=_reading(event), dropped_messages=prompt.dropped)
             else:
                 rest = parser.flush()
                 if rest:
@@ -128,10 +140,19 @@ async def _generate(
                 yield await _last(request, lease, prompt, "".join(said), event)
 
 
+def _reading(event: PromptProgress) -> Reading:
+    return Reading(
+        prompt_tokens=event.prompt_tokens,
+        cached_tokens=event.cached_tokens,
+        read_tokens=event.read_tokens,
+        elapsed_ns=event.elapsed_ns,
+    )
+
+
 async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished) -> Chunk:
     context: tuple[int, ...] = ()
     if not request.is_chat and not request.raw:
-        context = await lease.runner.tokenize(prompt.text + said)
+        context = await lease.runner.tokenize(prompt.text + said, cuts=prompt.cuts)
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,

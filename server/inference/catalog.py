@@ -14,6 +14,7 @@ from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
 from server.messages.names import ModelName
+from server.prompts.aliases import resolve
 from server.prompts.selection import TemplateChoice, TemplateFacts, select
 from server.store import Model, Store
 from server.store.gguf import GgufHeader
@@ -52,7 +53,7 @@ class Catalog:
         self.store = store
         self._go_template = go_template
         self._install_starter = install_starter
-        self._choices: dict[str, TemplateChoice] = {}
+        self._choices: dict[tuple[str, str], TemplateChoice] = {}  # by digest, and by renderer: a name may decide it
 
     # ---- one model -------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,8 @@ class Catalog:
             raise
 
     def _choice(self, model: Model) -> TemplateChoice:
-        known = self._choices.get(model.digest)
+        key = model.digest, renderer_of(model)
+        known = self._choices.get(key)
         if known is None:
             try:
                 known = select(facts_of(model), self._go_template)
@@ -85,7 +87,7 @@ class Catalog:
                 log.warning("the template of %s cannot be used: %s", model.name.short, error)
                 known = select(msgspec.structs.replace(facts_of(model), go_text=None), self._go_template)
             if model.gguf is not None or model.model_path is None:  # a file that is gone may come back
-                self._choices[model.digest] = known
+                self._choices[key] = known
         return known
 
     async def show(
@@ -118,7 +120,7 @@ class Catalog:
         def work() -> list[dict[str, Any]]:
             models = self.store.list()
             digests = {model.digest for model in models}
-            self._choices = {digest: choice for digest, choice in self._choices.items() if digest in digests}
+            self._choices = {key: choice for key, choice in self._choices.items() if key[0] in digests}
             return [self._tag(model) for model in models]
 
         return await anyio.to_thread.run_sync(work)
@@ -171,7 +173,7 @@ def facts_of(model: Model) -> TemplateFacts:
     """What template selection goes by."""
     header, projector = model.gguf, model.projector
     return TemplateFacts(
-        renderer=model.config.renderer,
+        renderer=renderer_of(model),
         parser=model.config.parser,
         go_text=model.template,
         jinja_text=header.chat_template if header else "",
@@ -184,6 +186,11 @@ def facts_of(model: Model) -> TemplateFacts:
         audio_projector=projector is not None and _has_audio(projector),
         config_capabilities=tuple(model.config.capabilities or ()),
     )
+
+
+def renderer_of(model: Model) -> str:
+    """The renderer that the model's configuration names, "" for none."""
+    return resolve(model.config.renderer, model.name.short, model.name.full, model.config.model_type)
 
 
 def _has_audio(projector: GgufHeader) -> bool:

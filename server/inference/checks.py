@@ -55,4 +55,7 @@ def check_built(request: GenerationRequest) -> None:
     """What the API knows and this version does not do yet: a sentence instead of silence. A request that only loads
     a model, or only renders a prompt, asks for none of it."""
     if request.images or any(message.images for message in request.messages):
-        raise Unsupported("Puna cannot read images yet, only text; send the request without images.")
+        # Clients search the sentence for its first words.
+        raise Unsupported(
+            "image input is not supported: Puna reads neither images nor sound yet; send the request without them."
+        )

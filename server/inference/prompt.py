@@ -13,8 +13,8 @@ async def build_prompt(request: GenerationRequest, entry: Entry, lease: Lease) -
     """Render the request in the model's template. Raises InvalidTemplate, InvalidRequest, RunnerDied."""
     model, runner, loaded = entry.model, lease.runner, lease.loaded
 
-    async def count_tokens(text: str) -> int:
-        return len(await runner.tokenize(text))
+    async def count_tokens(text: str, cuts: tuple[int, ...]) -> int:
+        return len(await runner.tokenize(text, cuts=cuts))
 
     window = Window(
         context_tokens=loaded.context_tokens,
@@ -22,7 +22,7 @@ async def build_prompt(request: GenerationRequest, entry: Entry, lease: Lease) -
         truncate=request.truncate,
         has_projector=bool(model.projector_paths),
     )
-    vocabulary = Vocabulary(loaded.bos_text, loaded.eos_text)
+    vocabulary = Vocabulary(loaded.bos_text, loaded.eos_text, loaded.control_texts)
     if not request.is_chat:
         context_text = await runner.detokenize(request.context) if request.context else ""
         return await fit_completion(

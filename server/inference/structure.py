@@ -8,31 +8,14 @@ from typing import Any, Literal
 import msgspec
 
 from server.errors import InvalidRequest, Unsupported
-from server.messages.chat import GenerationRequest, Message
+from server.inference.thoughts import family_name, thought_of
+from server.messages.chat import GenerationRequest
 from server.messages.frames import Grammar
-from server.parsers.choose import THINK_TAGS, marked_parser
 from server.parsers.families import FAMILIES
-from server.parsers.sections import is_begun, thinks
 from server.prompts.gotemplate.quoting import quoted
 from server.prompts.selection import TemplateChoice
 
 _NONE = ("", "null", '""')
-_HARMONY_FINAL = "<|channel|>final<|message|>"
-_CONSTRAINED = tuple(f"<|channel|>final{space}<|constrain|>json<|message|>" for space in (" ", ""))
-
-# Families whose thoughts are not between the usual tags, or whose content stands behind a tag of its own.
-_TAGS: dict[str, tuple[str, str]] = {"gemma4": ("<|channel>", "<channel|>"), "ministral": ("[THINK]", "[/THINK]")}
-_CONTENT: dict[str, tuple[tuple[str, ...], str]] = {
-    "harmony": ((_HARMONY_FINAL, *_CONSTRAINED), f"<|end|><|start|>assistant{_HARMONY_FINAL}"),
-    "cohere": (("<|START_RESPONSE|>", "<|START_TEXT|>"), ""),
-    "glimmer": (("<|message|>",), ""),
-}
-# Those that begin with a thought when they think, whether the prompt ends with its opening tag or not.
-_THINK_FIRST: dict[str, bool] = {  # and whether they do so unless told
-    "qwen3-thinking": True, "qwen3-vl-thinking": True, "qwen3.5": True, "ornith": True, "nemotron-3-nano": True,
-    "nemotron-3.5-nano": True, "deepseek3": False, "cogito": False, "olmo3-think": True, "glm-4.7": True,
-    "laguna": False, "poolside-v1": False,
-}  # fmt: skip
 _JSON_CALLS = frozenset({"qwen3", "qwen3-thinking", "qwen3-vl-instruct", "qwen3-vl-thinking"})
 _NATIVE_TAGS = (("<tool_call>", "<tool_call>"), ("[TOOL_CALLS]", "[TOOL_CALLS]"))
 
@@ -40,8 +23,9 @@ _NATIVE_TAGS = (("<tool_call>", "<tool_call>"), ("[TOOL_CALLS]", "[TOOL_CALLS]")
 def grammar_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) -> Grammar | None:
     """None where the answer is free. Raises InvalidRequest for a format that is none, Unsupported for a model whose
     calls cannot be demanded."""
-    last = request.messages[-1] if request.messages else None
     form = _format(request.format.strip())
+    if request.grammar:
+        form = Grammar(kind="gbnf", source=request.grammar)
     if request.must_call and request.tools:
         form = _demanded_call(request.tools, choice)
     elif form is not None and request.tools:
@@ -49,8 +33,8 @@ def grammar_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) 
         form = msgspec.structs.replace(form, unless=(tag,) if tag and tag not in "{[" else ())
     if form is None:
         return None
-    opening, after, bridge = _thought(request, choice, prompt, last)
-    return msgspec.structs.replace(form, opening=opening, after=after, bridge=bridge)
+    thought = thought_of(request, choice, prompt)
+    return msgspec.structs.replace(form, opening=thought.opening, after=thought.endings, bridge=thought.bridge)
 
 
 def _format(text: str) -> Grammar | None:
@@ -62,48 +46,6 @@ def _format(text: str) -> Grammar | None:
     if text.startswith("{"):
         return Grammar(kind="json_schema", source=text)
     raise InvalidRequest(f'invalid format: {quoted(text)}; expected "json" or a valid JSON Schema object')
-
-
-# ---- thoughts --------------------------------------------------------------------------------------------------------
-
-
-def _family(choice: TemplateChoice, has_tools: bool) -> str:
-    """The built-in parser that reads the answer, "" for the generic one."""
-    if choice.mode != "native":
-        return choice.parser if choice.parser in FAMILIES else ""
-    name = marked_parser(choice.jinja_text)
-    family = FAMILIES.get(name)
-    if family is None or (not has_tools and (not family.thinks or THINK_TAGS[1] in family.visible)):
-        return ""
-    return name
-
-
-def _thought(
-    request: GenerationRequest, choice: TemplateChoice, prompt: str, last: Message | None
-) -> tuple[str, tuple[str, ...], str]:
-    """The tag that may open a thought first, the texts behind which the answer begins, and the bridge to it."""
-    name = _family(choice, bool(request.tools))
-    shows_tags = choice.mode == "native" and all(tag in choice.jinja_text for tag in THINK_TAGS)
-    if is_begun(last) and name:
-        return "", (), ""
-    if name in _CONTENT:
-        after, bridge = _CONTENT[name]
-        return "", after, "" if request.tools else bridge
-    tags: tuple[str, str] | None = _TAGS.get(name, THINK_TAGS)
-    is_first = False
-    if shows_tags and (not name or THINK_TAGS[1] in FAMILIES[name].visible or not FAMILIES[name].thinks):
-        tags = THINK_TAGS
-    elif name in _THINK_FIRST:
-        is_first = thinks(request.think, _THINK_FIRST[name])
-        tags = tags if is_first else None
-    elif name and name not in _TAGS:
-        tags = THINK_TAGS if FAMILIES[name].thinks and request.think else None
-    elif not name:
-        tags = choice.thinking_tags if request.think and choice.mode != "native" else None
-    if tags is None:
-        return "", (), ""
-    has_begun = is_first or prompt.rstrip().endswith(tags[0])
-    return "" if has_begun else tags[0], (tags[1],), tags[1]
 
 
 # ---- calls -----------------------------------------------------------------------------------------------------------
@@ -128,7 +70,7 @@ def _demanded_call(tools: tuple[dict[str, Any], ...], choice: TemplateChoice) ->
 
 def _call_tag(choice: TemplateChoice) -> str:
     """What opens a call that is JSON; "" where it is not, or not known."""
-    name = _family(choice, has_tools=True)
+    name = family_name(choice, has_tools=True)
     if name in _JSON_CALLS:
         return "<tool_call>"
     if name and FAMILIES[name].calls:

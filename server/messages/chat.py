@@ -46,6 +46,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `format` is raw JSON text ("" for none).
     `default_options` stand below the model's own: what a dialect promises where neither the client nor the model says.
     `must_call`: the answer shall call one of `tools`. `count_only`: the prompt is counted, and nothing is generated.
+    `grammar`: GBNF text that the answer must follow, "" for none. `token_prompt`: the prompt of a completion as token
+    ids, taken as they are. `thinking_budget_tokens`: how long the model may think, None for as long as it likes; the
+    message is written at the end of a thought that is cut short. `use_cache` False evaluates the whole prompt anew.
+    `with_tokens` and `with_progress`: chunks tell the ids of their tokens, and how far the prompt has been read.
     """
 
     model: str
@@ -71,6 +75,13 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: int = 0
     debug_render_only: bool = False
     count_only: bool = False
+    grammar: str = ""
+    token_prompt: tuple[int, ...] = ()
+    thinking_budget_tokens: int | None = None
+    thinking_budget_message: str = ""
+    use_cache: bool = True
+    with_tokens: bool = False
+    with_progress: bool = False
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
@@ -102,6 +113,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     thinking_tokens: int = 0
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a prompt has been read, in tokens; `cached_tokens` of them were known before."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    read_tokens: int
+    elapsed_ns: int
+
+
 FinishReason = Literal["stop", "length", "load", "unload"]
 
 
@@ -127,6 +147,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     cut_tokens: int = 0
     prompt_tokens: int = 0
     stop_text: str = ""
+    tokens: tuple[int, ...] = ()
+    reading: Reading | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -145,6 +167,7 @@ __all__ = [
     "GenerationRequest",
     "Message",
     "Progress",
+    "Reading",
     "SamplingOptions",
     "Think",
     "TokenLogprob",

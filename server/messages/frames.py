@@ -54,15 +54,15 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer must be.
 
-    `source`: a JSON schema, a grammar in Lark's syntax with a rule `start`, or a regular expression; nothing for
-    json_object, which is any object. `before` and `behind` stand around it word for word, such as the tags of a tool
-    call. `after`: nothing is constrained until one of these texts has come. `opening`: the answer may begin with this
-    text, and then `after` is waited for; "" with `after` set is an answer that begins behind it. `bridge`: what is
-    written in place of an end that would come before `after`. `unless`: an answer that begins with one of these texts,
-    in front or behind a thought, is not constrained at all.
+    `source`: a JSON schema, a regular expression, or a grammar in Lark's syntax with a rule `start` or in llama.cpp's
+    GBNF with a rule `root`; nothing for json_object, which is any object. `before` and `behind` stand around it word
+    for word, such as the tags of a tool call. `after`: nothing is constrained until one of these texts has come.
+    `opening`: the answer may begin with this text, and then `after` is waited for; "" with `after` set is an answer
+    that begins behind it. `bridge`: what is written in place of an end that would come before `after`. `unless`: an
+    answer that begins with one of these texts, in front or behind a thought, is not constrained at all.
     """
 
-    kind: Literal["json_object", "json_schema", "lark", "regex"]
+    kind: Literal["json_object", "json_schema", "lark", "gbnf", "regex"]
     source: str = ""
     before: str = ""
     behind: str = ""
@@ -72,18 +72,35 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
     unless: tuple[str, ...] = ()
 
 
+class ThoughtLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """How long an answer may think.
+
+    A thought begins with `opening` ("" where the prompt has begun it) and ends with one of `endings`; after `tokens` of
+    it, `closing` is written in the model's place.
+    """
+
+    tokens: int
+    opening: str = ""
+    endings: tuple[str, ...]
+    closing: str
+
+
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     """Start a stream.
 
     `prompt`: text (tokenized with special tokens, one BOS where the vocabulary wants one) or token ids as they are.
+    `cuts`: rising places in a text that no token reaches across.
     `max_tokens`: None is no limit but that of the context. `on_overflow`: what happens to a prompt longer than the
     context: "truncate" keeps its head (`num_keep`) and its newest tokens, "refuse" raises ContextExceeded.
     `logprobs`: alternatives per token; None for no log-probabilities at all.
     `visible`: special tokens whose text is part of the answer; all others print nothing.
+    `use_cache`: False evaluates the whole prompt, whatever is known of it. `with_tokens`: every Delta brings the ids.
+    `with_progress`: PromptProgress is told after each part of the prompt.
     """
 
     id: int
     prompt: str | tuple[int, ...]
+    cuts: tuple[int, ...] = ()
     sampling: SamplingOptions = SamplingOptions()
     max_tokens: int | None = None
     on_overflow: Literal["truncate", "refuse"] = "truncate"
@@ -91,6 +108,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     logprobs: int | None = None
     visible: tuple[str, ...] = ()
     grammar: Grammar | None = None
+    thought: ThoughtLimit | None = None
+    use_cache: bool = True
+    with_tokens: bool = False
+    with_progress: bool = False
 
 
 class Embed(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
@@ -113,8 +134,11 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Tokenize(msgspec.Struct, frozen=True, kw_only=True, tag="tokenize"):
+    """`cuts` as in Submit; with them special tokens are parsed."""
+
     id: int
     text: str
+    cuts: tuple[int, ...] = ()
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False
@@ -149,7 +173,8 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
-    """The model is ready. Token texts are as the vocabulary has them."""
+    """The model is ready. Token texts are as the vocabulary has them; `control_texts` are those of all tokens that are
+    no text, such as <|im_end|>."""
 
     context_tokens: int
     slots: int
@@ -158,6 +183,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     add_bos: bool
     bos_text: str = ""
     eos_text: str = ""
+    control_texts: tuple[str, ...] = ()
     can_shift: bool = True
     gpu_layers: int = 0
     total_layers: int = 0
@@ -168,12 +194,24 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="delta"):
     """Whole characters of an answer; never a beginning of a stop string that may still match. `cut_tokens`, on the
-    first one, is how many tokens of the prompt were left out."""
+    first one, is how many tokens of the prompt were left out. `tokens`: the ids sampled since the last one, where they
+    were asked for."""
 
     id: int
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     cut_tokens: int = 0
+    tokens: tuple[int, ...] = ()
+
+
+class PromptProgress(msgspec.Struct, frozen=True, kw_only=True, tag="reading"):
+    """`read_tokens` of a prompt of `prompt_tokens` are in the cache, of which `cached_tokens` were there before."""
+
+    id: int
+    prompt_tokens: int
+    cached_tokens: int
+    read_tokens: int
+    elapsed_ns: int
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
@@ -234,7 +272,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
     generated_tokens: int
 
 
-Event = LoadProgress | Loaded | Delta | Finished | Vectors | Failed | Tokens | Text | Pulse
+Event = LoadProgress | Loaded | PromptProgress | Delta | Finished | Vectors | Failed | Tokens | Text | Pulse
 
 
 _encoder = msgspec.msgpack.Encoder()

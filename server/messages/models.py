@@ -9,8 +9,38 @@ import msgspec
 from server.messages.frames import Buffer
 
 
+class LayerShape(msgspec.Struct, frozen=True, kw_only=True):
+    """One repeating layer, in elements unless a name says otherwise.
+
+    `keys` and `values` are what one cell of its KV cache holds, 0 where it keeps none; `is_windowed`: the cache holds
+    a sliding window and not the whole context. `state` is what a recurrent layer keeps per sequence. The others are
+    the widths of what it computes for one token; `is_gated`: the feed-forward part has a gate beside it.
+    """
+
+    weights_bytes: int = 0
+    keys: int = 0
+    values: int = 0
+    is_windowed: bool = False
+    state: int = 0
+    heads: int = 0
+    query: int = 0
+    attention: int = 0
+    inner: int = 0
+    feed_forward: int = 0
+    is_gated: bool = True
+    experts_used: int = 0
+    expert_feed_forward: int = 0
+
+
 class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
-    """The sizes that decide memory, read from the GGUF header. Lists of one number per layer are kept as such."""
+    """The sizes that decide memory, read from the GGUF header. Lists of one number per layer are kept as such.
+
+    `layers`: all that is known of each; empty where only the numbers before it are. `window_tokens`: the length of
+    sliding windows. `input_bytes`: the table of token embeddings, of the type `input_type`; `is_tied`: it is the output
+    layer too. `layer_inputs`: elements per token that all layers together get beside the embedding. `has_cache`:
+    without one, texts are read whole and nothing is kept of them. `unused_bytes`: tensors in the file that are not
+    loaded.
+    """
 
     architecture: str = ""
     block_count: int = 0
@@ -24,6 +54,14 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int = 0
     layer_bytes: tuple[int, ...] = ()
     has_pooling: bool = False
+    layers: tuple[LayerShape, ...] = ()
+    window_tokens: int = 0
+    input_bytes: int = 0
+    input_type: str = ""
+    is_tied: bool = False
+    layer_inputs: int = 0
+    has_cache: bool = True
+    unused_bytes: int = 0
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +72,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     path: str
     adapter_paths: tuple[str, ...] = ()
+    adapter_bytes: int = 0
     shape: ModelShape = ModelShape()
     can_complete: bool = True
     has_vision: bool = False

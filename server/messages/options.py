@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,12 @@ class RunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What one answer is sampled with."""
+    """What one answer is sampled with.
+
+    `logit_bias`: what is added to the logits of a token, given as its id or as a text whose tokens all get it; -inf
+    forbids them. `samplers`: the names of those that take part, in their order, or nothing for all in the usual one.
+    `max_predict_ms`: an answer that has taken longer ends at its next line break; 0 for no such limit.
+    """
 
     num_keep: int = 4
     num_predict: int = -1
@@ -38,6 +44,24 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
+    min_keep: int = 0
+    top_n_sigma: float = -1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    samplers: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logit_bias: tuple[tuple[int | str, float], ...] = ()
+    max_predict_ms: int = 0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +72,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-_KINDS: dict[str, str] = {
+OPTION_KINDS: dict[str, str] = {
     "num_ctx": "integer", "num_batch": "integer", "num_gpu": "integer", "main_gpu": "integer", "use_mmap": "boolean",
     "num_thread": "integer", "draft_num_predict": "integer", "num_keep": "integer", "num_predict": "integer",
     "seed": "integer", "temperature": "float32", "top_k": "integer", "top_p": "float32", "min_p": "float32",
     "typical_p": "float32", "repeat_last_n": "integer", "repeat_penalty": "float32", "presence_penalty": "float32",
     "frequency_penalty": "float32", "stop": "array",
+    # what llama.cpp's own server knows beyond that
+    "min_keep": "integer", "top_n_sigma": "float32", "xtc_probability": "float32", "xtc_threshold": "float32",
+    "dynatemp_range": "float32", "dynatemp_exponent": "float32", "dry_multiplier": "float32", "dry_base": "float32",
+    "dry_allowed_length": "integer", "dry_penalty_last_n": "integer", "dry_sequence_breakers": "array",
+    "mirostat": "integer", "mirostat_tau": "float32", "mirostat_eta": "float32", "samplers": "array",
+    "ignore_eos": "boolean", "logit_bias": "bias", "max_predict_ms": "integer",
 }  # fmt: skip
-OPTION_NAMES = tuple(_KINDS)
+OPTION_NAMES = tuple(OPTION_KINDS)
 _RUNNER_FIELDS = frozenset(RunnerOptions.__struct_fields__)
 
 
@@ -71,7 +101,7 @@ def read_options(*layers: Mapping[str, Any] | None) -> Options:
         for name, value in (layer or {}).items():
             if value is None:
                 continue
-            if name not in _KINDS:
+            if name not in OPTION_KINDS:
                 unknown[name] = None
                 continue
             target = runner if name in _RUNNER_FIELDS else sampling
@@ -80,7 +110,7 @@ def read_options(*layers: Mapping[str, Any] | None) -> Options:
 
 
 def _checked(name: str, value: Any) -> Any:
-    kind = _KINDS[name]
+    kind = OPTION_KINDS[name]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == "integer" and is_number:
         # What crosses the pipe to a runner has 64 bits; int() refuses the infinite.
@@ -93,4 +123,29 @@ def _checked(name: str, value: Any) -> Any:
         if all(isinstance(item, str) for item in value):
             return tuple(value)
         raise InvalidRequest(f'option "{name}" must be of an array of strings')
+    if kind == "bias":
+        return _bias(value)
     raise InvalidRequest(f'option "{name}" must be of type {kind}')
+
+
+def _bias(value: Any) -> tuple[tuple[int | str, float], ...]:
+    """Token and what is added to its logit. An object by token, or a list of pairs; `false` forbids a token."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, (list, tuple)):
+        raise InvalidRequest('option "logit_bias" must be an object of tokens and numbers, or a list of such pairs')
+    return tuple(_bias_pair(pair) for pair in pairs)
+
+
+def _bias_pair(pair: Any) -> tuple[int | str, float]:
+    if isinstance(pair, (list, tuple)) and len(pair) == 2:
+        token, amount = pair
+        if isinstance(token, str) and token.isascii() and token.lstrip("-").isdecimal():
+            token = int(token)
+        is_token = isinstance(token, (int, str)) and not isinstance(token, bool)
+        if is_token and amount is False:
+            return token, -math.inf
+        if is_token and isinstance(amount, (int, float)) and not isinstance(amount, bool):
+            return token, float(amount)
+    raise InvalidRequest(
+        'option "logit_bias" must give each token, by its id or its text, a number or false to forbid it'
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 import msgspec
 
+from server.errors import InvalidAnswer
 from server.messages.chat import ToolCall
+
+log = logging.getLogger(__name__)
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -28,15 +32,24 @@ class Parsed(msgspec.Struct, frozen=True):
 NOTHING = Parsed()
 
 
+class BrokenCall(InvalidAnswer):
+    """A call that cannot be read. `unread` is its text; the parser has passed it and can go on."""
+
+    def __init__(self, message: str, unread: str) -> None:
+        super().__init__(message)
+        self.unread = unread
+
+
 class AnswerParser(Protocol):
     """Reads one answer from its first to its last piece; the result does not depend on how the text is cut."""
 
     def feed(self, text: str) -> Parsed:
-        """What is certain now."""
+        """What is certain now. Raises BrokenCall for a call that an earlier piece brought; then `text` is still to be
+        fed."""
         ...
 
     def flush(self) -> Parsed:
-        """The rest, at the end of the answer."""
+        """The rest, at the end of the answer. Raises BrokenCall; then it is still to be flushed."""
         ...
 
 
@@ -46,6 +59,52 @@ def overlap(text: str, tag: str) -> int:
         if tag.startswith(text[-length:]):
             return length
     return 0
+
+
+class Chain:
+    """The content of one parser is what the next one reads."""
+
+    def __init__(self, first: AnswerParser, second: AnswerParser) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, text: str) -> Parsed:
+        return self._pass_on(self._first.feed(text))
+
+    def flush(self) -> Parsed:
+        return self._pass_on(self._first.flush()) + self._second.flush()
+
+    def _pass_on(self, parsed: Parsed) -> Parsed:
+        rest = Parsed("", parsed.thinking, parsed.tool_calls)
+        return rest + self._second.feed(parsed.content) if parsed.content else rest
+
+
+class Forgiving:
+    """Gives the text of broken calls as content, and goes on behind it: a model's slip must not end an answer."""
+
+    def __init__(self, parser: AnswerParser) -> None:
+        self._parser = parser
+
+    def feed(self, text: str) -> Parsed:
+        result = NOTHING
+        while True:
+            try:
+                return result + self._parser.feed(text)
+            except BrokenCall as broken:
+                result += _unread(broken)
+
+    def flush(self) -> Parsed:
+        result = NOTHING
+        while True:
+            try:
+                return result + self._parser.flush()
+            except BrokenCall as broken:
+                result += _unread(broken) + self.feed("")  # what stands behind it has not been read yet
+
+
+def _unread(broken: BrokenCall) -> Parsed:
+    log.info("a tool call could not be read and is shown as text: %s", broken)
+    return Parsed(broken.unread)
 
 
 class PlainParser:

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import msgspec
 
 from server.messages.chat import Message, Think, ToolCall
-from server.parsers.base import NOTHING, AnswerParser, Parsed, PlainParser
+from server.parsers.base import NOTHING, AnswerParser, Chain, Forgiving, Parsed, PlainParser
 from server.parsers.families import FAMILIES, Family, Opening
+from server.parsers.families.opening import THINK_TAGS
+from server.parsers.sections import SectionParser
 from server.parsers.thinking import ThinkingParser
 from server.parsers.tools import ToolCallParser
 
-THINK_TAGS = ("<think>", "</think>")
 _LETTERS = string.ascii_lowercase + string.digits
 Tools = Sequence[Mapping[str, Any]]
 
@@ -103,7 +104,10 @@ def _of_family(
     opens_by_tags = is_native and uses_tags and _shows_thinking(choice.jinja_text)
     if opens_by_tags:  # whether a thought has begun is seen in the prompt, not known of the family
         opening = msgspec.structs.replace(opening, think=False)
-    parser: AnswerParser = family.start(opening)
+    started: AnswerParser = family.start(opening)
+    if is_native and isinstance(started, SectionParser):
+        started = started.keeping_text_end()  # as the engine's own parsers do, which clients of such models know
+    parser: AnswerParser = Forgiving(started)
     visible = family.visible
     if opening.tools and not family.calls:
         tag = choice.tool_tag
@@ -149,24 +153,6 @@ def _visible_tag(tag: str) -> tuple[str, ...]:
         return ()
     end = tag.find({"[": "]", "<": ">"}.get(tag[0], "\0"))
     return (tag[: end + 1] if end >= 0 else tag,)
-
-
-class Chain:
-    """The content of one parser is what the next one reads."""
-
-    def __init__(self, first: AnswerParser, second: AnswerParser) -> None:
-        self._first = first
-        self._second = second
-
-    def feed(self, text: str) -> Parsed:
-        return self._pass_on(self._first.feed(text))
-
-    def flush(self) -> Parsed:
-        return self._pass_on(self._first.flush()) + self._second.flush()
-
-    def _pass_on(self, parsed: Parsed) -> Parsed:
-        rest = Parsed("", parsed.thinking, parsed.tool_calls)
-        return rest + self._second.feed(parsed.content) if parsed.content else rest
 
 
 class WithIds:

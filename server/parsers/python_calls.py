@@ -12,7 +12,7 @@ from server.parsers.typed_values import number
 _CALL = re.compile(r"([^\W\d][\w.-]*)\s*\(")
 _KEY = re.compile(r"\s*([^\W\d][\w-]*)\s*=\s*")
 _SPACE = re.compile(r"\s*")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9](?:_?[0-9])*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "nil": None}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}

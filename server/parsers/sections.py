@@ -18,9 +18,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from server.errors import InvalidAnswer
 from server.messages.chat import Message, Think, ToolCall, ToolFunction
-from server.parsers.base import NOTHING, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
 
 Call = tuple[str, dict[str, Any]]
 State = Literal["lead", "either", "thinking", "content", "call", "noise", "hidden"]
@@ -64,18 +63,24 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
 class SectionParser:
     def __init__(self, sections: Sections, state: State = "content") -> None:
         self._sections = sections
+        self._keeps_text_end = self._has_said = False
         self._state: State = state
         self._held = ""
         self._skips_space = sections.skips_lead and state == "content"
         self._body: list[str] = []  # of a call: what cannot hold its closing tag
+        self._before_call = ""  # white space that is dropped unless the call turns out to be text
         self._calls_made = 0
         self._has_thought = False
-        self._error: BadCall | None = None
+        self._error: BrokenCall | None = None
+
+    def keeping_text_end(self) -> SectionParser:
+        """This parser, which leaves the white space between a text and the first call to the text."""
+        self._keeps_text_end = True
+        return self
 
     def feed(self, text: str) -> Parsed:
-        """Raises InvalidAnswer for a body that an earlier piece brought."""
-        if self._error:
-            raise InvalidAnswer(str(self._error))
+        """Raises BrokenCall for a body that an earlier piece brought."""
+        self._raise()
         self._held += text
         result = NOTHING
         while self._error is None and (progress := self._step()) is not None:
@@ -83,9 +88,8 @@ class SectionParser:
         return result
 
     def flush(self) -> Parsed:
-        """Raises InvalidAnswer."""
-        if self._error:
-            raise InvalidAnswer(str(self._error))
+        """Raises BrokenCall."""
+        self._raise()
         held, self._held = self._held, ""
         if self._state == "call":
             return self._unfinished(self._taken_body(held))
@@ -102,6 +106,11 @@ class SectionParser:
         if self._state == "lead" or (self._state == "thinking" and self._has_thought):
             return self._thought(text)
         return Parsed(text)  # before any thought, the lone beginning of a tag is content
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
     def _trims(self) -> bool:
         return self._sections.trims_content if self._state == "content" else self._sections.trims_thinking
@@ -213,10 +222,10 @@ class SectionParser:
             return self._numbered(self._sections.read(body))
         except BadCall as error:
             if self._sections.on_bad == "error":
-                self._error = error
+                self._error = BrokenCall(str(error), self._before_call + self._sections.call_tags[0] + body + closing)
             if self._sections.on_bad == "text":
                 self._skips_space = False
-                return Parsed(self._sections.call_tags[0] + body + closing)
+                return Parsed(self._before_call + self._sections.call_tags[0] + body + closing)
             return NOTHING
 
     def _taken_body(self, last: str) -> str:
@@ -232,9 +241,10 @@ class SectionParser:
             calls = (self._sections.finish or self._sections.read)(whole)
         except BadCall as error:
             if self._sections.finish:
-                raise InvalidAnswer(str(error)) from None
+                self._state = "content"
+                raise BrokenCall(str(error), self._before_call + opening + body) from None
             calls = []
-        return self._numbered(calls) if calls else Parsed(opening + body)
+        return self._numbered(calls) if calls else Parsed(self._before_call + opening + body)
 
     def _numbered(self, calls: Iterable[Call]) -> Parsed:
         numbered: list[ToolCall] = []
@@ -252,10 +262,15 @@ class SectionParser:
             self._skips_space = not self._held
         held = self._held
         at, tag = min(((held.find(tag), tag) for tag in tags if tag in held), default=(-1, ""))
+        end = at if at >= 0 else len(held) - max(overlap(held, tag) for tag in tags)
+        if self._state == "content":
+            self._has_said = self._has_said or bool(held[:end].strip())
+            trims = trims and not (self._keeps_text_end and self._has_said and not self._calls_made)
         if at >= 0:
             self._held = held[at + len(tag) :]
-            return (held[:at].rstrip() if trims and tag not in bare else held[:at]), tag
-        end = len(held) - max(overlap(held, tag) for tag in tags)
+            text = held[:at].rstrip() if trims and tag not in bare else held[:at]
+            self._before_call = held[len(text) : at]
+            return text, tag
         text = held[:end].rstrip() if trims else held[:end]
         self._held = held[len(text) :]
         return text, None

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import msgspec
 
-from server.errors import NotImplementedYet, PunaError
 from server.messages.chat import GenerationRequest, Message, Think
 from server.prompts import gotemplate, harmony, history, images, jinja
-from server.prompts.selection import RENDERERS, TemplateChoice
+from server.prompts.guard import Guard
+from server.prompts.selection import TemplateChoice
 
 Tools = Sequence[Mapping[str, Any]] | None
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """`messages` are those that reached the prompt; `dropped` counts those that did not."""
+    """`messages` are those that reached the prompt; `dropped` counts those that did not. `cuts`: rising places in the
+    text that no token may reach across, or what a client wrote would become a control token."""
 
     text: str
+    cuts: tuple[int, ...] = ()
     messages: tuple[Message, ...] = ()
     image_count: int = 0
     dropped: int = 0
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What the prompt has to fit into. `truncate` False keeps all messages, whatever their length."""
+    """What the prompt has to fit into. `truncate` False keeps all messages, whatever their length. `count_tokens`: of
+    a text and its cuts."""
 
     context_tokens: int
-    count_tokens: Callable[[str], Awaitable[int]]
+    count_tokens: Callable[[str, tuple[int, ...]], Awaitable[int]]
     truncate: bool = True
     has_projector: bool = False
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
-    """The texts of the special tokens that templates may write."""
+    """The texts of the special tokens that templates may write, and those of all control tokens."""
 
     bos_text: str = ""
     eos_text: str = ""
+    control_texts: tuple[str, ...] = ()
 
 
 def render(
@@ -50,32 +56,18 @@ def render(
     vocabulary: Vocabulary = Vocabulary(),  # noqa: B008
 ) -> str:
     """The prompt of a chat, with markers for images. `think` is resolved. Raises InvalidTemplate, InvalidRequest."""
-    marked, _ = images.mark(messages, family=choice.family, has_renderer=bool(choice.renderer))
     tools = tools or None  # a request without tools, which templates print as null
     if choice.renderer:
-        return _instead_of_renderer(choice, marked, tools, think, vocabulary)
+        from server.prompts import renderers  # two dozen families, of which a server may never need one
+
+        return renderers.render(choice.renderer, messages, tools, think)
+    marked, _ = images.mark(messages, family=choice.family)
     if choice.mode == "native":
         return _native(choice.jinja_text or jinja.CHATML, marked, tools, think, vocabulary)
     if choice.is_harmony:
         names = harmony.ToolNames(tools or ())
         return choice.go.render(names.in_history(marked), names.in_tools(tools), think)
     return choice.go.render(marked, tools, think)
-
-
-def _instead_of_renderer(
-    choice: TemplateChoice, messages: Sequence[Message], tools: Tools, think: Think, vocabulary: Vocabulary
-) -> str:
-    """The vendor's own template, which a built-in renderer imitates."""
-    if choice.renderer not in RENDERERS:
-        raise PunaError(f'unknown renderer "{choice.renderer}"')
-    if choice.jinja_text:
-        return _native(choice.jinja_text, messages, tools, think, vocabulary)
-    if choice.has_go_layer and choice.go_text.strip() != "{{ .Prompt }}":
-        return choice.go.render(messages, tools, think)
-    raise NotImplementedYet(
-        f'This model wants its prompts from the renderer "{choice.renderer}", which is not built yet, and carries no '
-        "chat template of its own. Create it again from a GGUF file with a chat template, or with a TEMPLATE."
-    )
 
 
 def _native(text: str, messages: Sequence[Message], tools: Tools, think: Think, vocabulary: Vocabulary) -> str:
@@ -101,22 +93,41 @@ async def fit_chat(
     vocabulary: Vocabulary = Vocabulary(),  # noqa: B008
 ) -> Prompt:
     """The prompt of as many of the newest messages as fit, rendered in a worker thread."""
+    guard = _guard(choice, vocabulary)
+    tools = guard.tools(tools)
 
     async def rendered(kept: Sequence[Message]) -> str:
-        return await anyio.to_thread.run_sync(partial(render, choice, tuple(kept), tools, think, vocabulary))
+        work = partial(render, choice, tuple(guard.messages(kept)), tools, think, vocabulary)
+        return await anyio.to_thread.run_sync(work, limiter=_turns(choice.source))
+
+    async def count_tokens(marked: str) -> int:
+        prompt = guard.unmarked(marked)
+        return await window.count_tokens(prompt.text, prompt.cuts)
 
     if window.truncate:
         fit = await history.fit(
-            messages, rendered, window.count_tokens, window.context_tokens, has_projector=window.has_projector
+            messages, rendered, count_tokens, window.context_tokens, has_projector=window.has_projector
         )
     else:
         fit = history.Fit(tuple(messages), await rendered(messages), 0)
+    prompt = guard.unmarked(fit.prompt)
     return Prompt(
-        text=fit.prompt,
+        text=prompt.text,
+        cuts=prompt.cuts,
         messages=fit.messages,
         image_count=sum(len(message.images) for message in fit.messages),
         dropped=fit.dropped,
     )
+
+
+def _guard(choice: TemplateChoice, vocabulary: Vocabulary) -> Guard:
+    return Guard.for_template(vocabulary.control_texts, None if choice.renderer else choice.source)
+
+
+@functools.lru_cache(maxsize=64)
+def _turns(source: str) -> anyio.CapacityLimiter:
+    """A template renders one prompt at a time: a slow one holds up its own model, and takes no thread from others."""
+    return anyio.CapacityLimiter(1)
 
 
 async def fit_completion(
@@ -139,20 +150,37 @@ async def fit_completion(
     if request.raw:
         return Prompt(text=request.prompt, image_count=len(request.images))
     template = gotemplate.parse(request.template) if request.template else None
+    source = request.template or choice.go_text
+    guard = Guard.for_template(vocabulary.control_texts, source)
     if request.suffix:
-        text = (template or choice.go).render_insert(request.prompt, request.suffix, think)
-        return Prompt(text=text, image_count=len(request.images))
+        own = template or choice.go
+        marked = own.render_insert(guard.text(request.prompt), guard.text(request.suffix), think)
+        return _completion(guard, marked, images=len(request.images))
     system = request.system or system
     question = Message(role="user", content=request.prompt, images=request.images)
     messages = history.prepare([question], system=system, stored=() if context_text else stored)
     if template:
-        text = await anyio.to_thread.run_sync(template.render, messages, None, think)
-        return Prompt(text=context_text + text, messages=tuple(messages), image_count=len(request.images))
+        work = partial(template.render, guard.messages(messages), None, think)
+        marked = await anyio.to_thread.run_sync(work, limiter=_turns(source))
+        return _completion(guard, marked, context_text, messages, len(request.images))
     if choice.is_bare:
-        (marked, *_), count = images.mark([question])
+        (bare, *_), count = images.mark([question])
         front = f"{system}\n\n" if system else ""
-        return Prompt(text=context_text + front + marked.content, messages=(question,), image_count=count)
+        return Prompt(text=context_text + front + bare.content, messages=(question,), image_count=count)
     if choice.mode == "native" and not choice.jinja_text:
         choice = msgspec.structs.replace(choice, mode="rendered")
     prompt = await fit_chat(choice, messages, window, None, think, vocabulary)
-    return msgspec.structs.replace(prompt, text=context_text + prompt.text)
+    return _behind(context_text, prompt)
+
+
+def _completion(
+    guard: Guard, marked: str, context_text: str = "", messages: Sequence[Message] = (), images: int = 0
+) -> Prompt:
+    prompt = guard.unmarked(marked)
+    whole = Prompt(text=prompt.text, cuts=prompt.cuts, messages=tuple(messages), image_count=images)
+    return _behind(context_text, whole)
+
+
+def _behind(context_text: str, prompt: Prompt) -> Prompt:
+    cuts = tuple(len(context_text) + cut for cut in prompt.cuts)
+    return msgspec.structs.replace(prompt, text=context_text + prompt.text, cuts=cuts)

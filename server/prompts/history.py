@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
+from server.errors import InvalidRequest, InvalidTemplate
 from server.messages.chat import Message
+from server.prompts.jinja import ChatRefused
 
 TOKENS_PER_IMAGE = 768
+CUTS_TRIED = 8  # in a row, where a template refuses one
 OPENING, CLOSING = "<think>", "</think>"
 
 
@@ -70,37 +73,46 @@ async def fit(
     message the prompt usually shrinks, so the first fitting one is searched by halving: a cut that fits ends on the
     left, one that does not on the right, and the neighbour below the answer is known not to fit.
     """
-    kept = messages
-    prompt = await render(kept)
-    if len(messages) < 2 or await _fits(prompt, kept, count_tokens, context_tokens, has_projector):
-        return Fit(tuple(kept), prompt, 0)
-    too_much, enough = 0, len(messages) - 1
-    best: Fit | None = None
+
+    async def fits(prompt: str, kept: Sequence[Message]) -> bool:
+        images = sum(len(message.images) for message in kept) * TOKENS_PER_IMAGE if has_projector else 0
+        return images <= context_tokens and await count_tokens(prompt) + images <= context_tokens
+
+    prompt = await render(messages)
+    if len(messages) < 2 or await fits(prompt, messages):
+        return Fit(tuple(messages), prompt, 0)
+    too_much, enough = 0, len(messages)
+    longest, best = Fit(tuple(messages), prompt, 0), None
     while enough - too_much > 1:
         middle = (too_much + enough) // 2
-        kept = cut(messages, middle)
-        prompt = await render(kept)
-        if await _fits(prompt, kept, count_tokens, context_tokens, has_projector):
-            enough, best = middle, Fit(tuple(kept), prompt, len(messages) - len(kept))
+        found = await _first_rendered(messages, range(middle, min(enough, middle + CUTS_TRIED)), render)
+        if found is None:
+            enough = middle
+        elif await fits(found[1].prompt, found[1].messages):
+            enough, best = middle, found[1]
         else:
-            too_much = middle
-    if best is None:
-        kept = cut(messages, enough)
-        best = Fit(tuple(kept), await render(kept), len(messages) - len(kept))
-    return best
+            too_much, longest = found
+    return best or longest
+
+
+async def _first_rendered(
+    messages: Sequence[Message], cuts: Iterable[int], render: Callable[[Sequence[Message]], Awaitable[str]]
+) -> tuple[int, Fit] | None:
+    """The first of the cuts that can be rendered: a template may want a question in front, which a cut has dropped."""
+    for start in cuts:
+        kept = cut(messages, start)
+        try:
+            prompt = await render(kept)
+        except ChatRefused:
+            continue
+        except InvalidTemplate:
+            raise  # no matter of where the chat begins
+        except InvalidRequest:
+            continue
+        return start, Fit(tuple(kept), prompt, len(messages) - len(kept))
+    return None
 
 
 def cut(messages: Sequence[Message], start: int) -> list[Message]:
     """The messages from `start` on, behind the system messages before it."""
     return [*(message for message in messages[:start] if message.role == "system"), *messages[start:]]
-
-
-async def _fits(
-    prompt: str,
-    messages: Sequence[Message],
-    count_tokens: Callable[[str], Awaitable[int]],
-    context_tokens: int,
-    has_projector: bool,
-) -> bool:
-    images = sum(len(message.images) for message in messages) * TOKENS_PER_IMAGE if has_projector else 0
-    return images <= context_tokens and await count_tokens(prompt) + images <= context_tokens

@@ -20,6 +20,10 @@ CHATML = (
 )
 
 
+class ChatRefused(InvalidTemplate):
+    """The model's chat template does not take messages in this order."""
+
+
 @functools.lru_cache(maxsize=16)
 def compile(text: str) -> JinjaTemplate:
     """Read a template. Raises InvalidTemplate."""
@@ -77,7 +81,7 @@ class JinjaTemplate:
             try:
                 return self._run(form, variables)
             except InvalidTemplate as error:
-                if not isinstance(error.__cause__, _Refused):
+                if not isinstance(error, ChatRefused):
                     raise
                 refusal = refusal or error
         assert refusal is not None
@@ -158,7 +162,8 @@ def _fold_system(messages: Sequence[Message]) -> list[Message] | None:
 
 def _invalid(error: Exception) -> InvalidTemplate:
     words = str(error) or type(error).__name__
-    return InvalidTemplate(f"the model's chat template cannot be used: {words}", status=500)
+    kind = ChatRefused if isinstance(error, _Refused) else InvalidTemplate
+    return kind(f"the model's chat template cannot be used: {words}", status=500)
 
 
 class _Refused(Exception):

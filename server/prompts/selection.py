@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from server.prompts import gotemplate
+from server.prompts import gotemplate, jinja
 
 Mode = Literal["rendered", "native"]
 Winner = Literal["renderer_parser", "renderer", "parser", "harmony", "go_template", "gguf_chat_template", "none"]
@@ -24,12 +24,6 @@ PARSER_ABILITIES: dict[str, tuple[bool, bool]] = {
     "gemma4-no-thinking": (True, False), "glm-ocr": (True, False), "lfm2": (True, False), "lfm2-thinking": (True, True),
     "laguna": (True, True), "poolside-v1": (True, True), "cohere": (True, True), "glimmer": (True, True),
 }  # fmt: skip
-RENDERERS = frozenset({
-    "qwen3-coder", "qwen3-vl-instruct", "qwen3-vl-thinking", "qwen3.5", "qwen3.8", "ornith", "cogito", "deepseek3.1",
-    "olmo3", "olmo3.1", "olmo3-think", "olmo3-32b-think", "nemotron-3-nano", "nemotron-3.5-nano", "gemma4",
-    "gemma4-small", "gemma4-large", "functiongemma", "glm-4.7", "glm-ocr", "lfm2", "lfm2-thinking", "laguna",
-    "poolside-v1", "cohere", "glimmer",
-})  # fmt: skip
 
 
 class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +69,13 @@ class TemplateChoice(msgspec.Struct, frozen=True, kw_only=True):
     def go(self) -> gotemplate.GoTemplate:
         """Raises InvalidTemplate."""
         return parsed_go(self.go_text)
+
+    @property
+    def source(self) -> str:
+        """What makes the prompts of chats: the text of the template, or the name of the renderer."""
+        if self.renderer:
+            return self.renderer
+        return self.go_text if self.mode == "rendered" else self.jinja_text or jinja.CHATML
 
     @property
     def is_bare(self) -> bool:

@@ -32,10 +32,12 @@ from server.messages.frames import (
     LaunchPlan,
     Loaded,
     LoadProgress,
+    PromptProgress,
     Pulse,
     Shutdown,
     Submit,
     Text,
+    ThoughtLimit,
     Tokenize,
     Tokens,
     Vectors,
@@ -223,6 +225,7 @@ class Runner:
         self,
         prompt: str | Sequence[int],
         *,
+        cuts: Sequence[int] = (),
         sampling: SamplingOptions = DEFAULT_SAMPLING,
         max_tokens: int | None = None,
         on_overflow: Literal["truncate", "refuse"] = "truncate",
@@ -230,14 +233,20 @@ class Runner:
         logprobs: int | None = None,
         visible: Sequence[str] = (),
         grammar: Grammar | None = None,
-    ) -> AsyncGenerator[Delta | Finished, None]:
-        """The answer in pieces, Finished at the end. Leaving early, by `aclose` or cancellation, frees the slot.
+        thought: ThoughtLimit | None = None,
+        use_cache: bool = True,
+        with_tokens: bool = False,
+        with_progress: bool = False,
+    ) -> AsyncGenerator[PromptProgress | Delta | Finished, None]:
+        """The answer in pieces, Finished at the end. No token of a prompt reaches across `cuts`, rising places in its
+        text. Leaving early, by `aclose` or cancellation, frees the slot.
 
         Raises ContextExceeded, RunnerDied and whatever else the runner names.
         """
         submit = Submit(
             id=next(self._ids),
             prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+            cuts=tuple(cuts),
             sampling=sampling,
             max_tokens=max_tokens,
             on_overflow=on_overflow,
@@ -245,13 +254,17 @@ class Runner:
             logprobs=logprobs,
             visible=tuple(visible),
             grammar=grammar,
+            thought=thought,
+            use_cache=use_cache,
+            with_tokens=with_tokens,
+            with_progress=with_progress,
         )
         mailbox = self._open(submit.id)
         try:
             await self._send(submit)
             while True:
                 event = await mailbox.get()
-                if isinstance(event, Delta):
+                if isinstance(event, PromptProgress | Delta):
                     yield event
                 elif isinstance(event, Finished):
                     self._post.close(submit.id)
@@ -297,10 +310,17 @@ class Runner:
         with anyio.move_on_after(SMALL_SEND_SECONDS, shield=True), contextlib.suppress(RunnerDied):
             await self._send(Cancel(request))
 
-    async def tokenize(self, text: str, add_special: bool = False, *, parse_special: bool = True) -> tuple[int, ...]:
-        """Token ids of a text; with `add_special` a BOS in front where the vocabulary wants one."""
+    async def tokenize(
+        self, text: str, add_special: bool = False, *, parse_special: bool = True, cuts: Sequence[int] = ()
+    ) -> tuple[int, ...]:
+        """Token ids of a text; with `add_special` a BOS in front where the vocabulary wants one.
+
+        No token reaches across `cuts`, rising places in the text.
+        """
         request = next(self._ids)
-        command = Tokenize(id=request, text=text, add_special=add_special, parse_special=parse_special)
+        command = Tokenize(
+            id=request, text=text, cuts=tuple(cuts), add_special=add_special, parse_special=parse_special
+        )
         event = await self._ask(request, command)
         assert isinstance(event, Tokens)
         return event.tokens
@@ -362,7 +382,7 @@ class Runner:
             self._errors.feed(data)
 
     def _deliver(self, event: Event) -> None:
-        if isinstance(event, Delta | Finished | Vectors | Tokens | Text):
+        if isinstance(event, PromptProgress | Delta | Finished | Vectors | Tokens | Text):
             self._post.put(event.id, event)
         elif isinstance(event, Pulse):
             self.pulse = event

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from server.hardware.devices import Device
 from server.messages.models import ModelSpec
-from server.scheduler.sizes import GIB
+from server.scheduler.sizes import GIB, MIB
 
 SMALLEST_CONTEXT = 4
 SMALLEST_VISION_CONTEXT = 2048
+SPARE_BYTES = ((2048, 2 * GIB), (1024, 768 * MIB))  # what must be left for a batch to be chosen, largest first
 TIERS = ((47 * GIB, 262144), (23 * GIB, 32768), (0, 4096))  # GPU memory of the machine, default context
 
 SINGLE_SLOT_FAMILIES = frozenset({
@@ -53,6 +54,11 @@ def batch_choices(cells: int) -> tuple[int, ...]:
     if cells > 32768:
         return 2048, 1024, 512
     return (1024, 512) if cells > 4096 else (512,)
+
+
+def batch_spare_bytes(batch: int) -> int:
+    """What must be left beside weights and cache for the server to choose this batch by itself."""
+    return next((size for least, size in SPARE_BYTES if batch >= least), 0)
 
 
 def unfused_batch(cells: int, cuda: Sequence[Device]) -> int:

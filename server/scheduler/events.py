@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from server.errors import PunaError
 from server.messages.frames import LaunchPlan
+from server.scheduler.parts import Footprint
 from server.scheduler.reuse import Setup
 
 Amounts = Mapping[str, int]  # bytes per pool; a pool is "cpu" or one GPU, such as "gpu0"
@@ -21,6 +22,7 @@ class Candidate:
 
     plan: LaunchPlan
     need: Amounts
+    footprint: Footprint | None = field(default=None, compare=False)  # how `need` came about
 
 
 @dataclass(frozen=True, slots=True)

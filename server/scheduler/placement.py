@@ -28,6 +28,9 @@ from server.messages.models import ModelSpec
 from server.messages.options import RunnerOptions
 from server.scheduler import context, sizes
 from server.scheduler.events import Candidate, Order
+from server.scheduler.footprint import footprint
+from server.scheduler.measurements import Measured, nothing_measured
+from server.scheduler.parts import Footprint, corrected
 from server.scheduler.reuse import Setup
 
 FILL = 0.8  # the part of a pool that an estimate may take, as the policy has it too
@@ -57,11 +60,13 @@ class PlacementSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The devices, and what models may take of each pool together. `platform` is as `sys.platform` says it."""
+    """The devices, and what models may take of each pool together. `platform` is as `sys.platform` says it;
+    `measured` knows what a load took before."""
 
     devices: tuple[Device, ...] = ()
     room: Mapping[str, int] = field(default_factory=dict)
     platform: str = sys.platform
+    measured: Measured = nothing_measured
 
 
 def place(
@@ -95,6 +100,8 @@ class _Loading:
         self.slots = context.slot_count(self.spec, self.settings.num_parallel)
         self.cells = self.num_ctx * self.slots
         self.notes: list[str] = []
+        self._plans: dict[tuple[int, ...], LaunchPlan] = {}
+        self._footprints: dict[tuple[tuple[int, ...], int], Footprint] = {}
 
     def order(self, shift: bool | None, *, is_automatic: bool) -> Order:
         shift = context.shift_choice(self.spec, shift)
@@ -115,7 +122,7 @@ class _Loading:
             use_mmap=plan.use_mmap,
             use_mmap_automatic=options.use_mmap is None,
             num_thread=options.num_thread,
-            draft_num_predict=options.draft_num_predict,
+            draft_num_predict=options.draft_num_predict or 0,
         )
         self._note_limits(is_automatic)
         notes = tuple(dict.fromkeys(self.notes))
@@ -177,63 +184,64 @@ class _Loading:
         return self.spec.shape.block_count + 1
 
     def _is_held_by(self, devices: Sequence[Device]) -> bool:
-        candidate = self._plain_need(devices, self._batch(devices))
-        return candidate <= FILL * self._room(devices)
+        """On GPUs, whether every layer that may go there fits; on the processor, whether everything does."""
+        taken = self._footprint(devices, self._plan(devices)).need()
+        need = sum(size for pool, size in taken.items() if not devices or pool != CPU_POOL)
+        return need <= FILL * self._room(devices)
 
-    def _plain_need(self, devices: Sequence[Device], batch: int) -> int:
-        """Bytes on the GPUs when every layer that may go there does; everything on a processor alone."""
-        shape, kv_type, num_gpu = self.spec.shape, self._kv_type(devices), self.options.num_gpu
-        if devices and 0 <= num_gpu < self._all_layers:
-            held = sizes.offloaded_bytes(shape, self.cells, kv_type, num_gpu)
-            return held + sizes.work_bytes(batch, self.spec.can_complete)
-        return sizes.total_bytes(shape, self.cells, kv_type, batch, self.spec.can_complete)
+    def _footprint(self, devices: Sequence[Device], plan: LaunchPlan) -> Footprint:
+        """A group shares in proportion to the room of its members, as the engine splits layers."""
+        key = tuple(device.index for device in devices), plan.gpu_layers
+        known = self._footprints.get(key)
+        if known is None:
+            shares = {device.pool: float(self._room((device,))) for device in devices}
+            known = footprint(self.spec.shape, plan, shares, adapter_bytes=self.spec.adapter_bytes)
+            measured = self.machine.measured(self.spec.digest, plan)
+            known = self._footprints[key] = corrected(known, measured) if measured else known
+        return known
 
     def _candidate(self, devices: tuple[Device, ...]) -> Candidate:
-        batch = self._batch(devices)
-        layers = self._gpu_layers(devices, batch)
+        plan = self._plan(devices)
+        layers = self._gpu_layers(devices, plan)
         is_partial = bool(devices) and 0 <= layers < self._all_layers
-        plan = LaunchPlan(
+        plan = msgspec.structs.replace(plan, gpu_layers=layers, use_mmap=self._use_mmap(devices, is_partial))
+        taken = self._footprint(devices, plan)
+        return Candidate(plan, taken.need(), taken)
+
+    def _plan(self, devices: Sequence[Device]) -> LaunchPlan:
+        """With every layer where it is asked to be; how many surely fit is not known yet."""
+        key = tuple(device.index for device in devices)
+        if key not in self._plans:
+            self._plans[key] = self._new_plan(devices)
+        return self._plans[key]
+
+    def _new_plan(self, devices: Sequence[Device]) -> LaunchPlan:
+        return LaunchPlan(
             model_path=self.spec.path,
             adapter_paths=self.spec.adapter_paths,
             context_tokens=self.num_ctx,
             slots=self.slots,
-            batch_tokens=batch,
-            gpu_layers=layers,
+            batch_tokens=self._batch(devices),
+            gpu_layers=self.options.num_gpu if devices else 0,
             main_gpu=self.options.main_gpu if len(devices) > 1 else None,
             device_indices=tuple(device.index for device in devices),
-            use_mmap=self._use_mmap(devices, is_partial),
+            use_mmap=self._use_mmap(devices, False),
             threads=max(0, self.options.num_thread),
             flash_attention=self._flash_attention(devices),
             kv_type=self._kv_type(devices),
             embedding=not self.spec.can_complete,
         )
-        return Candidate(plan, self._need(devices, batch, layers))
 
-    def _gpu_layers(self, devices: tuple[Device, ...], batch: int) -> int:
+    def _gpu_layers(self, devices: tuple[Device, ...], plan: LaunchPlan) -> int:
         """-1 is everything. What was asked for is passed on; nobody asking, as many layers as surely fit."""
         if not devices:
             return 0
         if self.options.num_gpu >= 0 or self._is_held_by(devices) or not self.spec.shape.block_count:
             return self.options.num_gpu
-        room = int(FILL * self._room(devices)) - len(devices) * MARGIN_BYTES
-        room -= sizes.work_bytes(batch, self.spec.can_complete)
-        return sizes.layers_that_fit(self.spec.shape, self.cells, self._kv_type(devices), room)
-
-    def _need(self, devices: tuple[Device, ...], batch: int, layers: int) -> dict[str, int]:
-        """Bytes per pool. A group shares in proportion to the room of its members, as the engine splits layers."""
-        shape, kv_type = self.spec.shape, self._kv_type(devices)
-        total = sizes.total_bytes(shape, self.cells, kv_type, batch, self.spec.can_complete)
-        if not devices:
-            return {CPU_POOL: total}
-        on_gpu = total
-        if 0 <= layers < self._all_layers:
-            on_gpu = sizes.offloaded_bytes(shape, self.cells, kv_type, layers)
-            on_gpu += sizes.work_bytes(batch, self.spec.can_complete)
-        room = max(1, self._room(devices))
-        need = {device.pool: on_gpu * self._room((device,)) // room for device in devices}
-        if total > on_gpu:
-            need[CPU_POOL] = total - on_gpu
-        return need
+        whole = self._footprint(devices, plan)
+        computed = sum(each.bytes_of("compute") for each in whole.devices if each.pool != CPU_POOL)
+        room = int(FILL * self._room(devices)) - len(devices) * MARGIN_BYTES - computed
+        return sizes.layers_that_fit(self.spec.shape, plan, room)
 
     def _batch(self, devices: Sequence[Device]) -> int:
         asked = self.options.num_batch
@@ -243,13 +251,23 @@ class _Loading:
             return max(1, min(asked, self.cells))  # llama.cpp keeps it in 32 bits, and never needs more
         if self._flash_attention(devices) == "off" and any(device.library == "CUDA" for device in devices):
             return context.unfused_batch(self.cells, [device for device in devices if device.library == "CUDA"])
-        room = self._room(devices)
-        plain = sizes.total_bytes(self.spec.shape, self.cells, self._kv_type(devices), 0, True)
+        room, plain = self._room(devices), self._kept_bytes(devices)
         for batch in context.batch_choices(self.cells):
-            fits = plain + sizes.work_bytes(batch, True) <= FILL * room
+            fits = plain + context.batch_spare_bytes(batch) <= FILL * room
             if fits and plain <= BATCH_FILLS.get(batch, FILL) * room:
                 return batch
         return context.batch_choices(self.cells)[-1]
+
+    def _kept_bytes(self, devices: Sequence[Device]) -> int:
+        """Weights and cache, whatever is computed with them."""
+        plan = LaunchPlan(
+            model_path=self.spec.path,
+            context_tokens=self.num_ctx,
+            slots=self.slots,
+            flash_attention=self._flash_attention(devices),
+            kv_type=self._kv_type(devices),
+        )
+        return sizes.loaded_bytes(self.spec.shape) + sum(sizes.cache_layer_bytes(self.spec.shape, plan))
 
     def _flash_attention(self, devices: Sequence[Device]) -> FlashAttention:
         choice = self.settings.flash_attention

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from server.errors import PunaError, RunnerStartFailed
@@ -15,6 +16,7 @@ from server.hardware.devices import CPU_POOL, Device, Reading
 from server.scheduler import events
 from server.scheduler.clock import Clock
 from server.scheduler.exhaustion import is_out_of_memory, tells_out_of_memory
+from server.scheduler.measurements import Measurements, taken_by
 from server.scheduler.ports import StartRunner
 from server.scheduler.snapshot import measured_need
 
@@ -41,6 +43,7 @@ class Process:
     measure: Callable[[], Awaitable[Reading]]
     devices: tuple[Device, ...]
     clock: Clock
+    measurements: Measurements
     runner: Runner | None = None
     load_fraction: float = 0.0
     _loading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -86,12 +89,22 @@ class Process:
         words = ""
         try:
             self.post(events.Started(self.start.runner, measured_need(runner.loaded, self.devices)))
+            await self._remember(runner)
             words = await self._until_exit(runner)
         finally:
             with anyio.move_on_after(LAST_WORDS_SECONDS, shield=True):
                 await runner.stop()
         log.info("%s is unloaded: %s", self.start.order.name, words)
         self.post(events.Exited(self.start.runner, tells_out_of_memory(words)))
+
+    async def _remember(self, runner: Runner) -> None:
+        """What the load took, for the next time."""
+        candidate, digest = self.start.candidate, self.start.order.digest
+        if candidate.footprint is None or not digest or not runner.loaded.buffers:
+            return
+        plan, estimate = candidate.plan, candidate.footprint
+        taken = taken_by(runner.loaded, self.devices, plan, estimate, runner.rss_bytes())
+        await anyio.to_thread.run_sync(self.measurements.remember, digest, plan, taken)
 
     async def _until_exit(self, runner: Runner) -> str:
         """How the runner ended, in words; its memory is back by then."""

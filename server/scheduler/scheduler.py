@@ -25,7 +25,9 @@ from server.messages.options import RunnerOptions
 from server.scheduler import context, events
 from server.scheduler.clock import Clock, SystemClock
 from server.scheduler.events import Order
-from server.scheduler.placement import Machine, place
+from server.scheduler.fit import Fit, fit_of
+from server.scheduler.measurements import Measurements
+from server.scheduler.placement import Machine, PlacementSettings, place
 from server.scheduler.policy import Policy
 from server.scheduler.ports import Hardware, Lease, SchedulerSettings, StartRunner
 from server.scheduler.process import Process
@@ -57,9 +59,15 @@ class Scheduler:
     """Several models side by side. Used as an async context manager, which owns all runners."""
 
     def __init__(
-        self, settings: SchedulerSettings, hardware: Hardware, start_runner: StartRunner, clock: Clock | None = None
+        self,
+        settings: SchedulerSettings,
+        hardware: Hardware,
+        start_runner: StartRunner,
+        clock: Clock | None = None,
+        measurements: Measurements | None = None,
     ) -> None:
         self._settings = settings
+        self._measurements = measurements or Measurements()
         self._hardware = hardware
         self._start_runner = start_runner
         self._clock = clock or SystemClock()
@@ -147,7 +155,18 @@ class Scheduler:
         return self._place(spec, options, devices, shift)
 
     def _place(self, spec: ModelSpec, options: RunnerOptions, devices: tuple[Device, ...], shift: bool | None) -> Order:
-        return place(spec, options, self._settings, Machine(devices, self._policy.capacity), shift=shift)
+        return place(spec, options, self._settings, self._machine(devices), shift=shift)
+
+    def _machine(self, devices: tuple[Device, ...]) -> Machine:
+        return Machine(devices, self._policy.capacity, measured=self._measurements.recall)
+
+    async def fit(self, spec: ModelSpec, options: RunnerOptions, settings: PlacementSettings | None = None) -> Fit:
+        """What the model would take if it were loaded with everything else gone. `settings`: others than the
+        server's own. Nothing is loaded, and nothing leaves."""
+        devices = await self._known_devices()
+        await self._measure()
+        machine = self._machine(devices)
+        return fit_of(place(spec, options, settings or self._settings, machine), devices, machine.room)
 
     # ---- for everybody ---------------------------------------------------------------------------------------------
 
@@ -258,14 +277,18 @@ class Scheduler:
             measure=self._hardware.measure,
             devices=self._devices or (),
             clock=self._clock,
+            measurements=self._measurements,
         )
         self._processes[command.runner] = process
         self._tasks.start_soon(self._live, process, name=f"runner of {command.order.name}")
 
     async def _live(self, process: Process) -> None:
+        """Whatever goes wrong in here ends this runner; out of the task group it would end the server."""
         number = process.start.runner
         try:
             await process.live()
+        except Exception:
+            log.exception("the runner of %s was given up", process.start.order.name)
         finally:
             self._post(events.Exited(number))  # means nothing but after a life that was cut short
             del self._processes[number]
@@ -292,7 +315,10 @@ class Scheduler:
     async def _discover_early(self) -> None:
         """Know the machine before the first request asks, but after the server's own start."""
         await anyio.sleep(DISCOVERY_DELAY_SECONDS)
-        await self._known_devices()
+        try:
+            await self._known_devices()
+        except Exception:  # a request will ask again, and be told
+            log.exception("the devices of this machine could not be found")
 
     async def _known_devices(self) -> tuple[Device, ...]:
         if self._devices is None:
@@ -316,7 +342,11 @@ class Scheduler:
         async with self._measuring:
             if not at_once and self._clock.now() < self._measured_at + READING_SECONDS:
                 return
-            reading = await self._hardware.measure()
+            try:
+                reading = await self._hardware.measure()
+            except Exception:  # the last reading goes on to count; a load that does not fit will say so
+                log.exception("free memory could not be read")
+                return
             self._measured_at = self._clock.now()
         overhead = self._settings.gpu_overhead_bytes
         self._post(events.Measured(_without(reading.free, overhead), _without(reading.total, overhead)))

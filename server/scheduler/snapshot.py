@@ -8,6 +8,7 @@ from server.hardware.devices import CPU_POOL, Device
 from server.messages.frames import Loaded, Pulse
 from server.messages.models import RunnerState, RunningModel
 from server.scheduler.events import Candidate
+from server.scheduler.measurements import pool_of
 from server.scheduler.state import Phase, Slot
 
 
@@ -61,8 +62,9 @@ def sizes_of(loaded: Loaded | None, candidate: Candidate) -> tuple[int, int]:
     """Total and GPU bytes: measured where the engine said so, else as predicted. A model that is on the GPU with all
     its layers counts as wholly there, although small host buffers exist."""
     if loaded is None or not loaded.buffers:
-        total = sum(candidate.need.values())
-        return total, total - candidate.need.get(CPU_POOL, 0)
+        total, taken = sum(candidate.need.values()), candidate.footprint
+        gpu = total - candidate.need.get(CPU_POOL, 0)
+        return (gpu if taken is not None and taken.gpu_layers >= taken.total_layers else total), gpu
     gpu = sum(buffer.bytes for buffer in loaded.buffers if buffer.is_gpu)
     total = sum(buffer.bytes for buffer in loaded.buffers)
     is_whole = gpu > 0 and loaded.total_layers > 0 and loaded.gpu_layers >= loaded.total_layers
@@ -70,14 +72,11 @@ def sizes_of(loaded: Loaded | None, candidate: Candidate) -> tuple[int, int]:
 
 
 def measured_need(loaded: Loaded, devices: Sequence[Device]) -> dict[str, int] | None:
-    """Bytes per pool as the engine allocated them; None where it did not say. A buffer's name begins with that of its
-    device: CUDA0, MTL0_Mapped."""
+    """Bytes per pool as the engine allocated them; None where it did not say."""
     if not loaded.buffers:
         return None
     need: dict[str, int] = {}
-    longest_first = sorted(devices, key=lambda device: -len(device.name))
     for buffer in loaded.buffers:
-        device = next((each for each in longest_first if buffer.device.startswith(each.name)), None)
-        pool = device.pool if device is not None and buffer.is_gpu else CPU_POOL
+        pool = pool_of(buffer.device, devices) if buffer.is_gpu else CPU_POOL
         need[pool] = need.get(pool, 0) + buffer.bytes
     return need

@@ -21,12 +21,16 @@ from hypercorn.utils import wrap_app
 from server.api.app import Services, create_app
 from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
-from server.inference import Catalog, Inference
+from server.inference import Catalog, Fitting, Inference
+from server.registry import Limits, Registry
+from server.registry.addresses import AddressPolicy
 from server.runner import Runner
 from server.scheduler import Scheduler
+from server.scheduler.measurements import Measurements
 from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
+from server.serve.wire import speak_plainly
 from server.settings import Settings, is_loopback, paths, runner_environ, write
 from server.store import Store
 from server.store.links import Links
@@ -83,7 +87,11 @@ async def serve(
             load_timeout_seconds=settings.load_timeout_seconds,
             cache_dir=paths.cache_dir(),
         )
-        async with Scheduler(settings, Discovery(environ), start_runner) as scheduler:
+        measurements = Measurements(paths.state_dir() / "loads.json")
+        async with (
+            _registry(store, settings, address) as registry,
+            Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
+        ):
             catalog = Catalog(store, settings.go_template, partial(install_starter, store))
             services = Services(
                 settings=settings,
@@ -93,6 +101,8 @@ async def serve(
                 scheduler=scheduler,
                 catalog=catalog,
                 inference=Inference(catalog, scheduler),
+                fitting=Fitting(catalog, scheduler, settings),
+                registry=registry,
                 closing=stopping,
             )
             # What exists now lives as long as the server; collections need not look at it again.
@@ -101,6 +111,16 @@ async def serve(
             await _serve_http(cast(ASGIFramework, create_app(services)), listener, services, lambda: on_ready(address))
     finally:
         listener.close()
+
+
+def _registry(store: Store, settings: Settings, address: Address) -> Registry:
+    """Registries of this machine are for those who are on it anyway: not when others may ask."""
+    return Registry(
+        store,
+        policy=AddressPolicy(settings.registries, trusts_loopback=address.is_loopback),
+        limits=Limits(settings.download_parts, settings.download_speed_bytes),
+        notes_path=paths.state_dir() / "downloads.json",
+    )
 
 
 def _store(settings: Settings) -> tuple[Store, Mover]:
@@ -131,6 +151,7 @@ def _prepare(store: Store, mover: Mover, settings: Settings, with_starter: bool)
 async def _serve_http(
     app: ASGIFramework, listener: socket.socket, services: Services, on_ready: Callable[[], None]
 ) -> None:
+    speak_plainly()
     config = Config()
     config.graceful_timeout = GRACEFUL_SECONDS
     config.keep_alive_timeout = IDLE_CONNECTION_SECONDS
@@ -141,6 +162,7 @@ async def _serve_http(
     async def close_in_order() -> None:
         await services.closing.wait()
         # Streams end with their runners; only then can every connection close.
+        await services.registry.close()
         await services.scheduler.close()
         stop_http.set()
 

@@ -5,6 +5,7 @@ from server.settings.address import Address, is_loopback, reachable_host
 from server.settings.environment import process_environ, runner_environ, usual_editor
 from server.settings.file import write
 from server.settings.kinds import KV_TYPES, TRACE
+from server.settings.proxies import proxy_for
 from server.settings.table import GROUPS, SETTINGS, Setting, help_rows, markdown_table, setting_named
 from server.settings.values import Settings, Source, Value, client_url, load
 
@@ -25,6 +26,7 @@ __all__ = [
     "markdown_table",
     "paths",
     "process_environ",
+    "proxy_for",
     "reachable_host",
     "runner_environ",
     "setting_named",

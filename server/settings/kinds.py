@@ -25,6 +25,8 @@ _LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn":
            "warning": logging.WARNING, "error": logging.ERROR}  # fmt: skip
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,9})?")
+_NETWORK = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\])/([0-9]+)(?::(?:[0-9]+|\*))?")
+_HOST = re.compile(r"(?:[a-z0-9_][a-z0-9_.-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|[0-9a-f:.]*:[0-9a-f:.]*")
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*)(?:/([^\s]*))?")
 
 
@@ -88,21 +90,34 @@ def _read_origins(text: str) -> tuple[str, ...]:
 
 
 def _read_origin(entry: str) -> str:
-    """An origin, a pattern with one `*`, or `scheme://network/bits[:port]`."""
+    """An origin, a pattern with one `*`, or a network: `[scheme://]network/bits[:port]`."""
     if entry.count("*") > 1 or re.search(r"\s", entry):
         raise ValueError(entry)
+    network = _NETWORK.fullmatch(entry)
+    if network:
+        ipaddress.ip_network(f"{network[1].strip('[]')}/{network[2]}", strict=False)
+        return entry
     if "*" in entry:
         return entry
     match = _ORIGIN.fullmatch(entry)
     if match is None or (not match[2] and match[1] != "file"):
         raise ValueError(entry)
     if match[3]:
-        bits, _, port = match[3].partition(":")
-        if port and not port.isdecimal():
-            raise ValueError(entry)
-        ipaddress.ip_network(f"{match[2].strip('[]')}/{bits}", strict=False)
-        return entry
+        raise ValueError(entry)
     return entry.removesuffix("/") if match[2] else entry
+
+
+def _read_hosts(text: str) -> tuple[str, ...]:
+    return tuple(_read_host(entry.strip().lower()) for entry in text.split(",") if entry.strip())
+
+
+def _read_host(entry: str) -> str:
+    """`host[:port]`, an address, or a network with its number of bits."""
+    if "/" in entry:
+        return str(ipaddress.ip_network(entry, strict=False))
+    if not _HOST.fullmatch(entry):
+        raise ValueError(entry)
+    return entry
 
 
 def whole_number(lowest: int, highest: int) -> Kind:
@@ -131,5 +146,11 @@ ORIGINS = Kind(
     "list",
     _read_origins,
     "a comma-separated list of origins such as https://example.com or chrome-extension://*, "
-    "each with at most one * and no path, or of networks such as http://192.168.1.0/24",
+    "each with at most one * and no path, or of networks such as http://192.168.1.0/24 or 10.0.0.0/8",
+)
+HOSTS = Kind(
+    "list",
+    _read_hosts,
+    "a comma-separated list of hosts such as registry.example.com or 192.168.1.10:5000, "
+    "or of networks such as 10.0.0.0/8",
 )

@@ -11,6 +11,7 @@ from server.settings.kinds import (
     BOOLEAN,
     DURATION,
     FOLDER,
+    HOSTS,
     KV_TYPE,
     LOG_LEVEL,
     ORIGINS,
@@ -21,6 +22,7 @@ from server.settings.kinds import (
 )
 
 MAX_SEQUENCES = 256  # as many as llama.cpp holds in one context
+MAX_DOWNLOAD_PARTS = 64
 MAX_INT32 = 2**31 - 1
 MAX_INT64 = 2**63 - 1
 
@@ -106,6 +108,13 @@ SETTINGS: tuple[Setting, ...] = (
             "Memory in bytes to leave free on every GPU", PERFORMANCE),
     Setting("OLLAMA_LOAD_TIMEOUT", "load_timeout_seconds", DURATION, "5m",
             "How long a loading model may be silent before it counts as stuck (0 or less: no limit)", MODELS),
+    Setting("PUNA_DOWNLOAD_PARTS", "download_parts", whole_number(1, MAX_DOWNLOAD_PARTS), "8",
+            "How many parts of a file are downloaded at the same time", NETWORK),
+    Setting("PUNA_DOWNLOAD_SPEED", "download_speed_bytes", whole_number(0, MAX_INT64), "0",
+            "Bytes per second that all downloads together take at most", NETWORK, default_words="no limit"),
+    Setting("PUNA_REGISTRIES", "registries", HOSTS, "",
+            "Registries in a private network that may be used (hosts, addresses or networks, comma-separated)",
+            NETWORK, default_words="none"),
     Setting("OLLAMA_GO_TEMPLATE", "go_template", TRISTATE, "",
             "Render prompts with the TEMPLATE of the Modelfile (true) or never (false)", MODELS,
             default_words="automatic", hidden=True),

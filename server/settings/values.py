@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, read once at the start.
 
     `host` "" is every interface. `keep_alive_seconds` negative is for ever; `load_timeout_seconds` of 0 or less is no
-    limit; `max_loaded_models` and `context_length` 0 are automatic; None is automatic; `kv_cache_type` "" is f16.
+    limit, as is `download_speed_bytes` of 0; `max_loaded_models` and `context_length` 0 are automatic; None is
+    automatic; `kv_cache_type` "" is f16.
     `sources` and `texts` are keyed by attribute; what they lack is at its default.
     """
 
@@ -51,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     noprune: bool = False
     no_cloud: bool = False
     cloud_disabled_by: CloudSwitch = "none"
+    download_parts: int = 8
+    download_speed_bytes: int = 0
+    registries: tuple[str, ...] = ()
     go_template: bool | None = None
     log_level: int = logging.INFO
     log_requests: bool = False

@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from server.errors import DigestMismatch, DiskFull, StoreError
 from server.store import digests
-from server.store.files import create_temporary, store_errors, sync_folder
+from server.store.files import create_temporary, store_errors, sync_file, sync_folder
 from server.store.gate import Gate
 
 MIB = 1024 * 1024
@@ -70,6 +70,13 @@ class Blobs:
             return path.is_file()  # someone else's file, linked in
         return True
 
+    def modified_ns(self, digest: str) -> int:
+        """The time of the blob; 0 where there is none."""
+        try:
+            return self.path(digest).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def read(self, digest: str) -> bytes:
         """Raises InvalidDigest, FileNotFoundError, StoreError."""
         path = self.path(digest)
@@ -116,6 +123,20 @@ class Blobs:
         """A blob to write piece by piece. Raises OSError, FolderMoving."""
         return Incoming(self)
 
+    def adopt(self, path: Path, digest: str = "") -> tuple[str, bool]:
+        """Make a blob of a finished temporary file of this folder: its digest, computed where it is not known yet, and
+        whether it is new. Raises OSError."""
+        if not digest:
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        with self.gate.visit():
+            if self.touch(digest):
+                return digest, False
+            sync_file(path)
+            os.replace(path, self.path(digest))
+            sync_folder(self.folder)
+        return digest, True
+
     def add_file(self, source: Path) -> str:
         """Take in a copy of a local file; through a link, overwriting the file would change the blob under its digest.
         Raises StoreError."""
@@ -146,9 +167,14 @@ class Blobs:
                 return 0
         return 0 if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1 else status.st_size
 
+    @property
+    def free_bytes(self) -> int:
+        """The space that is left on the folder's disk."""
+        return self._free_bytes(self.folder)
+
     def check_space(self, more: int) -> None:
         """Raises DiskFull where `more` bytes would leave less than the reserve."""
-        free = self._free_bytes(self.folder)
+        free = self.free_bytes
         if free - more < RESERVE_BYTES:
             raise DiskFull(log=f"{free} bytes are free on the disk of the model folder; {more} more were to be written")
 

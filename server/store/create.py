@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from server.errors import InvalidRequest, NotImplementedYet, PunaError, StoreError
+from server.errors import InvalidRequest, PunaError, StoreError
 from server.messages.chat import Progress
 from server.messages.options import read_options
 from server.store import encoding, manifest
+from server.store.conversion import WORK_DIGEST
 from server.store.create_base import Base, Part, adapter_parts, draft_parts, find_base
 from server.store.create_request import CreateRequest, quantization_type
 from server.store.gguf import GgufHeader
 from server.store.gguf_tables import UNKNOWN_FILE_TYPE, parameter_size
 from server.store.manifest import CONFIG_TYPE, Config, DraftConfig, Layer, Manifest
+from server.store.quantize import check_source, quantize
 
 if TYPE_CHECKING:
     from server.store.store import Store
@@ -30,7 +32,6 @@ _FAMILY_DEFAULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 _MESSAGE_KEYS = ("thinking", "images", "tool_calls", "tool_name", "tool_call_id")
 _TEMPLATES = (manifest.TEMPLATE, manifest.PROMPT)
-_NOT_QUANTIZED = ("F16", "BF16", "F32")
 
 
 class Creation:
@@ -47,25 +48,37 @@ class Creation:
         self._request = request
         self._report = report
         self._check_template = check_template
+        self._made: dict[str, int] = {}
 
     def run(self) -> None:
         """Raises PunaErrors; nothing is stored under the name then, and what it held stays."""
+        try:
+            self._run()
+        finally:
+            self._discard()
+
+    def _run(self) -> None:
         request = self._request
         request.check()
         name = self._store.resolve(request.name_text)
         request.check_info()
         self._check_texts()
         base = find_base(self._store, request, self._report)
-        parts = base.parts + adapter_parts(self._store, request.adapters or {}, self._report)
-        parts += draft_parts(self._store, request.draft_files or {}, self._report) if request.draft_files else ()
-        self._check_quantization(parts)
+        parts = base.parts + adapter_parts(self._store, request.adapters or {}, base, self._report)
+        if request.draft_files:
+            draft_type = quantization_type(request.draft_quantize)
+            parts += draft_parts(self._store, request.draft_files, self._report, draft_type)
+        for part in parts:
+            self._remember(part.layer.digest, part.is_new)
+        parts = self._quantized(parts)
         config = self._config(base.config, parts)
         texts = [] if config.remote_host else list(self._texts(base, parts, config))
         kept = () if config.remote_host else self._kept(parts)
         with self._store.changing():
             layers = [*self._existing(kept), *(self._stored(*text) for text in texts)]
             data = config.encode()
-            digest, _ = self._store.blobs.write(data)
+            digest, is_new = self._store.blobs.write(data)
+            self._remember(digest, is_new)
             self._report(Progress(status="writing manifest"))
             settings = Layer(media_type=CONFIG_TYPE, digest=digest, size=len(data))
             self._store.replace(name, Manifest(config=settings, layers=tuple(layers)))
@@ -81,26 +94,46 @@ class Creation:
                 raise InvalidRequest(f"template error: {error}", log=error.log) from error
         read_options(_listed_stops(request.parameters))
 
-    def _check_quantization(self, parts: tuple[Part, ...]) -> None:
-        for wanted, media_type in (
-            (self._request.quantization_type, manifest.MODEL),
-            (quantization_type(self._request.draft_quantize), manifest.DRAFT),
-        ):
-            for part in parts:
-                if not wanted or part.layer.media_type != media_type or part.header is None:
-                    continue
-                present = part.header.file_type
-                if present not in _NOT_QUANTIZED:
-                    raise InvalidRequest(
-                        "quantization is only supported for F16, BF16 and F32 models"
-                        if media_type == manifest.MODEL
-                        else f"draft quantization requires an unquantized draft model, got {present}"
-                    )
-                if present != wanted:
-                    raise NotImplementedYet(
-                        f"Puna does not quantize models yet; make the {wanted} file with llama.cpp's llama-quantize "
-                        "and create the model from it"
-                    )
+    # ---- weights ---------------------------------------------------------------------------------------------------
+
+    def _quantized(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """What can be said against it is said before the long work begins."""
+        wanted = {
+            manifest.MODEL: self._request.quantization_type,
+            manifest.DRAFT: quantization_type(self._request.draft_quantize),
+        }
+        plans = [(part, _target(part, wanted.get(part.layer.media_type, ""))) for part in parts]
+        if wanted[manifest.MODEL] and not any(part.layer.media_type == manifest.MODEL for part in parts):
+            raise InvalidRequest(
+                "there is nothing to quantize: neither 'from' nor 'files' holds the weights of a model"
+            )
+        return tuple(self._quantized_part(part, target) if target else part for part, target in plans)
+
+    def _quantized_part(self, part: Part, wanted: str) -> Part:
+        assert part.header is not None
+        status = f"quantizing {part.header.file_type} model to {wanted}"
+
+        def tell(done: int, total: int) -> None:
+            self._report(Progress(status=status, digest=WORK_DIGEST, total=total, completed=done))
+
+        made = quantize(self._store.blobs, part.header, wanted, tell)
+        self._report(Progress(status="verifying conversion"))
+        layer = Layer(media_type=part.layer.media_type, digest=made.digest, size=made.header.file_size)
+        self._remember(layer.digest, made.is_new)
+        return Part(layer, made.header, made.is_new)
+
+    def _remember(self, digest: str, is_new: bool) -> None:
+        """A blob that goes again where no manifest comes to name it."""
+        if is_new or digest in self._made:
+            self._made[digest] = self._store.blobs.modified_ns(digest)
+
+    def _discard(self) -> None:
+        """Of what this creation made, what nothing needs: the source of a quantization, or all of it after a failure.
+        A blob that someone else has touched since is theirs to use."""
+        mine = {digest for digest, moment in self._made.items() if self._store.blobs.modified_ns(digest) == moment}
+        if mine:
+            with self._store.changing():
+                self._store.release(mine)
 
     # ---- layers ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +152,8 @@ class Creation:
                 raise StoreError(
                     "a part of the base model is missing from the model folder; pull or create the base again"
                 )
-            self._report(Progress(status=f"using existing layer {part.layer.digest}"))
+            self._remember(part.layer.digest, part.is_new)
+            self._report(Progress(status=f"{_origin(part.is_new)} layer {part.layer.digest}"))
         return [part.layer for part in parts]
 
     def _texts(self, base: Base, parts: tuple[Part, ...], config: Config) -> list[tuple[str, bytes]]:
@@ -142,7 +176,8 @@ class Creation:
 
     def _stored(self, media_type: str, data: bytes) -> Layer:
         digest, is_new = self._store.blobs.write(data)
-        self._report(Progress(status=f"{'creating new' if is_new else 'using existing'} layer {digest}"))
+        self._remember(digest, is_new)
+        self._report(Progress(status=f"{_origin(is_new)} layer {digest}"))
         return Layer(media_type=media_type, digest=digest, size=len(data))
 
     # ---- config ----------------------------------------------------------------------------------------------------
@@ -170,6 +205,17 @@ class Creation:
             embedding_length=int(info.get("embedding_length", 0)) or config.embedding_length,
             draft=_draft(parts) or base.draft,
         )
+
+
+def _origin(is_new: bool) -> str:
+    return "creating new" if is_new else "using existing"
+
+
+def _target(part: Part, wanted: str) -> str:
+    """The type that a part is to be quantized to, "" where there is nothing to do. Raises InvalidRequest."""
+    if not wanted or part.header is None:
+        return ""
+    return wanted if check_source(part.header, wanted, is_draft=part.layer.media_type == manifest.DRAFT) else ""
 
 
 def _described(base: Config, header: GgufHeader, families: list[str]) -> Config:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from server.errors import InvalidGguf, InvalidRequest, ModelNotFound, NotImplementedYet, StoreError
 from server.messages.chat import Progress
+from server.messages.conversion import OutputType
 from server.messages.names import ModelName, split_source
 from server.store import digests, manifest
+from server.store.adapter import check_adapter
+from server.store.conversion import WORK_DIGEST, convert_files
 from server.store.create_request import CreateRequest
 from server.store.files import store_errors
 from server.store.gguf import GgufHeader, read_header
@@ -22,17 +25,18 @@ from server.store.manifest import Config, Layer
 if TYPE_CHECKING:
     from server.store.store import Store
 
-WORK_DIGEST = "0" * 19  # what progress on work that has no blob yet is known by
 _KINDS = {"model": manifest.MODEL, "adapter": manifest.ADAPTER, "projector": manifest.PROJECTOR}
 Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A layer of the new model whose blob is stored already; `header` where it is a GGUF file."""
+    """A layer of the new model whose blob is stored already; `header` where it is a GGUF file. `is_new` where this
+    creation made the blob."""
 
     layer: Layer
     header: GgufHeader | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,11 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
         return _model_base(store, request)
     if request.files is None:
         raise InvalidRequest("neither 'from' or 'files' was specified")
-    parts = _file_parts(store, request.files, report)
+    parts = _file_parts(store, request.files, report, request.quantization_type)
+    paths = {digests.normal(digest): path for path, digest in request.files.items()}
+    for part in parts:
+        if part.layer.media_type == manifest.ADAPTER:
+            _check_adapter(paths.get(part.layer.digest, "the adapter"), part, parts)
     models = {part.layer.digest for part in parts if part.layer.media_type == manifest.MODEL}
     if len(models) > 1:
         names = ", ".join(sorted(path for path in request.files if path.endswith(".gguf")))
@@ -60,21 +68,31 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
     return Base(parts, Config(model_format="gguf"))
 
 
-def adapter_parts(store: Store, adapters: Mapping[str, str], report: Report) -> tuple[Part, ...]:
+def adapter_parts(store: Store, adapters: Mapping[str, str], base: Base, report: Report) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
-    _refuse_safetensors(adapters)
+    _refuse_safetensors_adapter(adapters)
     if len(adapters) > 1:
         raise InvalidRequest("only one adapter is currently supported")
     parts = tuple(_file_part(store, path, digest, report) for path, digest in adapters.items())
     for path, part in zip(adapters, parts, strict=True):
         if part.layer.media_type != manifest.ADAPTER:
             raise InvalidRequest(f'"{path}" is a GGUF file but no LoRA adapter; name it in FROM instead of ADAPTER')
+        _check_adapter(path, part, base.parts)
     return parts
 
 
-def draft_parts(store: Store, files: Mapping[str, str], report: Report) -> tuple[Part, ...]:
+def _check_adapter(path: str, part: Part, base: Sequence[Part]) -> None:
+    """A file of the base that cannot be read has a sentence of its own, later."""
+    models = [each.header for each in base if each.layer.media_type == manifest.MODEL]
+    if not models:
+        raise InvalidRequest(f'"{path}" is an adapter, and there is no base model for it; name the base in FROM')
+    if part.header is not None and models[-1] is not None:
+        check_adapter(path, part.header, models[-1])
+
+
+def draft_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
-    parts = _file_parts(store, files, report)
+    parts = _file_parts(store, files, report, quantization)
     if [part.layer.media_type for part in parts] != [manifest.MODEL]:
         raise InvalidRequest("a DRAFT is one GGUF model; give a single file")
     draft = parts[0]
@@ -116,15 +134,20 @@ def _model_part(store: Store, layer: Layer, name: ModelName) -> Part:
 # ---- uploaded files ------------------------------------------------------------------------------------------------
 
 
-def _file_parts(store: Store, files: Mapping[str, str], report: Report) -> tuple[Part, ...]:
-    _refuse_safetensors(files)
+def _file_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str = "") -> tuple[Part, ...]:
+    """`quantization` is the type that the weights are going to get, "" where they stay as they are."""
     paths = {path: _uploaded(store, path, digest) for path, digest in files.items()}
+    if any(path.endswith(".safetensors") for path in paths):
+        part = _converted(store, paths, report, quantization)
+        _check_model(part, report)
+        return (part,)
+    _refuse_pickles(store, paths)
     if not any(path.endswith(".gguf") or _has_magic(store, digest) for path, digest in paths.items()):
         raise InvalidRequest("unknown type")
     parts = {path: _file_part(store, path, paths[path], report) for path in sorted(paths)}
     whole = _joined(store, parts, report)
     for part in whole:
-        _check_model(part, report)
+        _check_model(part, report, quantization)
     return whole
 
 
@@ -142,14 +165,32 @@ def _joined_part(store: Store, shards: Sequence[GgufHeader], report: Report) -> 
     with store_errors("join the parts of the model"):
         digest = join_shards(store.blobs, shards, tell)
         header = read_header(store.blobs.path(digest))
-    return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header)
+    return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header, is_new=True)
 
 
-def _refuse_safetensors(files: Mapping[str, str]) -> None:
+def _converted(store: Store, paths: Mapping[str, str], report: Report, quantization: str) -> Part:
+    """A folder of safetensors as one GGUF file. What is to be quantized keeps its own type till then."""
+    wanted = quantization if quantization in ("F32", "F16", "BF16") else ""
+    files = {path: store.blobs.path(digest) for path, digest in paths.items()}
+    digest, is_new = convert_files(store.blobs, files, cast(OutputType, wanted), report)
+    with store_errors("read the converted model"):
+        header = read_header(store.blobs.path(digest))
+    return Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header, is_new)
+
+
+def _refuse_pickles(store: Store, paths: Mapping[str, str]) -> None:
+    for path, digest in paths.items():
+        if path.endswith((".bin", ".pth", ".pt")) and _begins_with(store, digest, b"PK\x03\x04"):
+            raise InvalidRequest(
+                f'"{path}" is a PyTorch archive, which can run any program when it is opened, so Puna does not open '
+                "it; use the model's safetensors files"
+            )
+
+
+def _refuse_safetensors_adapter(files: Mapping[str, str]) -> None:
     if any(path.endswith(".safetensors") for path in files):
         raise NotImplementedYet(
-            "Puna does not convert safetensors yet; use a GGUF build of the model, or convert it with llama.cpp's "
-            "convert_hf_to_gguf.py first"
+            "Puna does not convert safetensors adapters yet; convert it with llama.cpp's convert_lora_to_gguf.py first"
         )
 
 
@@ -162,9 +203,13 @@ def _uploaded(store: Store, path: str, digest: str) -> str:
 
 
 def _has_magic(store: Store, digest: str) -> bool:
+    return _begins_with(store, digest, b"GGUF", b"FUGG")
+
+
+def _begins_with(store: Store, digest: str, *marks: bytes) -> bool:
     try:
         with store.blobs.path(digest).open("rb") as file:
-            return file.read(4) in (b"GGUF", b"FUGG")
+            return file.read(len(marks[0])) in marks
     except OSError:
         return False
 
@@ -184,12 +229,12 @@ def _file_part(store: Store, path: str, digest: str, report: Report) -> Part:
     return Part(layer, header)
 
 
-def _check_model(part: Part, report: Report) -> None:
+def _check_model(part: Part, report: Report, quantization: str = "") -> None:
     header = part.header
     if header is None or part.layer.media_type != manifest.MODEL:
         return
     check_loadable(header)
-    if not header.has_embedded_encoder:
+    if not header.has_embedded_encoder and quantization in ("", header.file_type):
         size = part.layer.size
         report(Progress(status="validating GGUF model", digest=WORK_DIGEST, total=size, completed=size))
         report(Progress(status="verifying conversion"))

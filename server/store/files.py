@@ -6,8 +6,10 @@ import contextlib
 import errno
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from server.errors import DiskFull, StoreError
 
@@ -16,6 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+FICLONE = 0x40049409  # Linux; btrfs, XFS, bcachefs and ZFS know it
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -36,8 +39,14 @@ def store_errors(action: str) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """The folder and its parents, open to read for everyone (0755 under the usual umask)."""
-    path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    """The folder and its parents, open to read for everyone (0755 under the usual umask), and there after a crash."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    path.mkdir(mode=0o755, exist_ok=True)
+    with contextlib.suppress(OSError):  # a parent that may be used but not read
+        sync_folder(path.parent)
 
 
 def create_temporary(folder: Path) -> tuple[int, Path]:
@@ -45,6 +54,39 @@ def create_temporary(folder: Path) -> tuple[int, Path]:
     make_folder(folder)
     path = folder / f"sha256-{secrets.randbelow(10**19)}"
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY | _NO_FOLLOW, 0o644), path
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """An empty file for something else to write into; removed at the end unless it has been moved away by then."""
+    handle, path = create_temporary(folder)
+    os.close(handle)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable that something else has written."""
+    handle = os.open(path, os.O_RDWR | _BINARY)  # Windows syncs only what may be written
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def clone_file(source: BinaryIO, target: BinaryIO) -> bool:
+    """Let `target` share the blocks of `source` until one of them changes: no byte is copied. False where the disk
+    cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def sync_folder(path: Path) -> None:
@@ -73,7 +115,8 @@ def write_atomically(path: Path, data: bytes, temporary_folder: Path) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    with contextlib.suppress(FileNotFoundError):  # another program has removed file and folder already
+        sync_folder(path.parent)
 
 
 def _move(temporary: Path, path: Path) -> None:

@@ -6,13 +6,14 @@ promises: every count fits, every tensor lies inside the file and over no other,
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from server.errors import InvalidGguf
 from server.messages.models import ModelShape
-from server.store.gguf_reader import GgufArray, GgufReader, open_regular
-from server.store.gguf_shape import block_bytes, shape_of
+from server.store.gguf_reader import BytesMissing, GgufArray, GgufReader, open_regular
+from server.store.gguf_shape import FOREIGN_PREFIXES, block_bytes, shape_of
 from server.store.gguf_tables import FILE_TYPES, UNKNOWN_FILE_TYPE
 from server.store.gguf_tensors import Tensor, check_layout, read_tensor
 
@@ -20,6 +21,7 @@ MAX_KEYS = 65_536
 MAX_TENSORS = 65_536
 MAX_ALIGNMENT = 4096
 DEFAULT_ALIGNMENT = 32
+HEADER_BYTES = 16 * 1024 * 1024  # vocabularies are most of it
 _LEAST_KEY_BYTES = 13
 _LEAST_TENSOR_BYTES = 24
 
@@ -122,7 +124,7 @@ class GgufHeader:
     @property
     def has_embedded_encoder(self) -> bool:
         """Vision, audio or extra prediction tensors lie between those of the language model."""
-        return any(tensor.name.startswith(("a.", "mm.", "mtp.", "s.", "v.")) for tensor in self.tensors)
+        return any(tensor.name.startswith(FOREIGN_PREFIXES) for tensor in self.tensors)
 
     def shape(self) -> ModelShape:
         if self._shape is None:
@@ -133,25 +135,40 @@ class GgufHeader:
 def read_header(path: Path) -> GgufHeader:
     """Read and check a header. Raises OSError where the file cannot be read, InvalidGguf where it must not be used."""
     with open_regular(path) as file:
-        reader = GgufReader(file)
-        big_endian = _read_version(reader)
-        header = GgufHeader(path, reader, big_endian)
-        tensor_count, key_count = reader.count(), reader.count()
-        _bound(tensor_count, _LEAST_TENSOR_BYTES, MAX_TENSORS, reader, "tensors")
-        _bound(key_count, _LEAST_KEY_BYTES, MAX_KEYS, reader, "keys")
-        for _ in range(key_count):
-            _read_pair(reader, header)
-        header.alignment = _alignment(header)
-        names: set[str] = set()
-        for _ in range(tensor_count):
-            tensor = read_tensor(reader, header.alignment)
-            if tensor.name in names:
-                raise InvalidGguf(f'two tensors are named "{tensor.name}"')
-            names.add(tensor.name)
-            header.tensors.append(tensor)
-        header.data_offset = -(-reader.position // header.alignment) * header.alignment
-        header.parameter_count = check_layout(header.tensors, header.data_offset, header.file_size)
-        return header
+        return _read(path, GgufReader(file))
+
+
+def read_header_prefix(prefix: bytes, file_size: int) -> GgufHeader | None:
+    """The header of a file of which only the first bytes are there; None where more of them are needed.
+
+    `file_size` is what the whole file will have; HEADER_BYTES of it hold nearly every header. Raises InvalidGguf.
+    Arrays that stay in the file cannot be read.
+    """
+    try:
+        return _read(Path(), GgufReader(io.BytesIO(prefix), size=file_size))
+    except BytesMissing:
+        return None
+
+
+def _read(path: Path, reader: GgufReader) -> GgufHeader:
+    big_endian = _read_version(reader)
+    header = GgufHeader(path, reader, big_endian)
+    tensor_count, key_count = reader.count(), reader.count()
+    _bound(tensor_count, _LEAST_TENSOR_BYTES, MAX_TENSORS, reader, "tensors")
+    _bound(key_count, _LEAST_KEY_BYTES, MAX_KEYS, reader, "keys")
+    for _ in range(key_count):
+        _read_pair(reader, header)
+    header.alignment = _alignment(header)
+    names: set[str] = set()
+    for _ in range(tensor_count):
+        tensor = read_tensor(reader, header.alignment)
+        if tensor.name in names:
+            raise InvalidGguf(f'two tensors are named "{tensor.name}"')
+        names.add(tensor.name)
+        header.tensors.append(tensor)
+    header.data_offset = -(-reader.position // header.alignment) * header.alignment
+    header.parameter_count = check_layout(header.tensors, header.data_offset, header.file_size)
+    return header
 
 
 def _read_version(reader: GgufReader) -> bool:

@@ -27,6 +27,10 @@ MAX_KEPT_BYTES = 24 * 1024 * 1024  # of all values together
 WINDOW_BYTES = 1024 * 1024
 
 
+class BytesMissing(InvalidGguf):
+    """The file has fewer bytes than it should have; they may still be on their way."""
+
+
 class GgufArray(msgspec.Struct, frozen=True):
     """An array that was left in the file, at `offset`."""
 
@@ -46,11 +50,11 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 class GgufReader:
-    """A cursor over a file. `size` bounds everything."""
+    """A cursor over a file. `size` bounds everything; None asks the file."""
 
-    def __init__(self, file: BinaryIO, *, version: int = 3, big_endian: bool = False) -> None:
+    def __init__(self, file: BinaryIO, *, version: int = 3, big_endian: bool = False, size: int | None = None) -> None:
         self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = os.fstat(file.fileno()).st_size if size is None else size
         self._window = b""
         self._start = 0  # where the window lies in the file
         self._at = 0  # the cursor within the window; beyond its end after a skip
@@ -107,7 +111,7 @@ class GgufReader:
             wanted -= len(part)
         self._window, self._start, self._at = b"".join(parts), position, 0
         if len(self._window) < count:
-            raise _ends_early()
+            raise BytesMissing(str(_ends_early()))
 
     def u32(self) -> int:
         return int(self._u32.unpack(self.take(4))[0])

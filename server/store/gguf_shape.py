@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from server.errors import InvalidGguf
 from server.messages.models import ModelShape
+from server.store.gguf_layers import WITHOUT_CACHE, layer_input_of, layers_of, window_of
+from server.store.gguf_numbers import MAX_SIZE, bounded, numbers, per_layer
 
 if TYPE_CHECKING:
     from server.store.gguf import GgufHeader
 
-MAX_SIZE = 10**6
+FOREIGN_PREFIXES = ("a.", "mm.", "mtp.", "s.", "v.")
 _WITHOUT_ATTENTION = ("mamba", "rwkv", "arwkv", "wavtokenizer")
 
 
@@ -19,16 +21,16 @@ def shape_of(header: GgufHeader, sizes: tuple[int, dict[int, int]]) -> ModelShap
     """`sizes` is what block_bytes returns. Numbers that a file may give per layer are one per layer here, except
     `head_count`, which is the largest."""
     total, blocks = sizes
-    block_count = _bounded(header.number("block_count"))
+    block_count = bounded(header.number("block_count"))
     embedding = header.number("embedding_length")
-    heads = max(_numbers(header.get("attention.head_count")), default=0)
+    heads = max(numbers(header.get("attention.head_count")), default=0)
     per_head = embedding // heads if heads > 0 else 0
     return ModelShape(
         architecture=header.architecture,
         block_count=block_count,
         embedding_length=embedding,
         head_count=heads,
-        head_count_kv=_per_layer(header.get("attention.head_count_kv"), heads, block_count),
+        head_count_kv=per_layer(header.get("attention.head_count_kv"), heads, block_count),
         key_length=header.number("attention.key_length") or per_head,
         value_length=header.number("attention.value_length") or per_head,
         context_length=header.number("context_length"),
@@ -36,7 +38,34 @@ def shape_of(header: GgufHeader, sizes: tuple[int, dict[int, int]]) -> ModelShap
         weights_bytes=total,
         layer_bytes=tuple(blocks.get(index, 0) for index in range(block_count)),
         has_pooling=header.has_pooling,
+        layers=layers_of(header, blocks),
+        window_tokens=window_of(header),
+        layer_inputs=layer_input_of(header) * block_count,
+        has_cache=header.architecture not in WITHOUT_CACHE,
+        **_input_facts(header, blocks),
     )
+
+
+def _input_facts(header: GgufHeader, blocks: dict[int, int]) -> dict[str, Any]:
+    """The table of token embeddings, and the tensors that llama.cpp leaves in the file: encoders of pictures and
+    sounds, and layers that predict tokens ahead."""
+    table = next((tensor for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
+    names = {tensor.name for tensor in header.tensors}
+    ahead = bounded(header.number("nextn_predict_layers"))
+    count = bounded(header.number("block_count"))
+    unused = sum(blocks.get(index, 0) for index in range(count - ahead, count)) if ahead else 0
+    unused += sum(tensor.size for tensor in header.tensors if tensor.name.startswith(FOREIGN_PREFIXES))
+    return {
+        "input_bytes": table.size if table else 0,
+        "input_type": table.type.name if table else "",
+        "is_tied": table is not None and "output.weight" not in names and not _is_headless(header),
+        "unused_bytes": unused,
+    }
+
+
+def _is_headless(header: GgufHeader) -> bool:
+    """No word is predicted, so there is no output layer to tie."""
+    return header.architecture in WITHOUT_CACHE and header.has_pooling
 
 
 def block_bytes(tensors: Iterable[tuple[str, int]]) -> tuple[int, dict[int, int]]:
@@ -64,22 +93,6 @@ def check_loadable(header: GgufHeader) -> None:
     for key in ("block_count", "embedding_length", "attention.head_count"):
         if key == "attention.head_count" and header.architecture.startswith(_WITHOUT_ATTENTION):
             continue
-        value = max(_numbers(header.get(key)), default=0)
+        value = max(numbers(header.get(key)), default=0)
         if not 0 < value < MAX_SIZE:
             raise InvalidGguf(f"the GGUF file's {header.architecture}.{key} is missing or not between 1 and {MAX_SIZE}")
-
-
-def _numbers(value: Any) -> list[int]:
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, int) and not isinstance(item, bool)]
-
-
-def _bounded(count: int) -> int:
-    return count if 0 <= count < MAX_SIZE else 0
-
-
-def _per_layer(value: Any, default: int, block_count: int) -> tuple[int, ...]:
-    numbers = _numbers(value) or [default]
-    if len(numbers) == 1:
-        return tuple(numbers * block_count)
-    return tuple((numbers + numbers[-1:] * block_count)[:block_count])

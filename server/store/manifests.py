@@ -12,7 +12,7 @@ import msgspec
 
 from server.errors import ModelNotFound, StoreError
 from server.messages.names import ModelName
-from server.store.files import store_errors, write_atomically
+from server.store.files import store_errors, sync_folder, write_atomically
 from server.store.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
 
 _log = logging.getLogger(__name__)
@@ -82,6 +82,9 @@ class Manifests:
                 path.unlink()
             except FileNotFoundError:
                 raise ModelNotFound() from None
+            # Before its blobs go: after a power cut there must be no manifest whose blobs are gone.
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(path.parent)
         for folder in list(path.parents)[:3]:
             with contextlib.suppress(OSError):  # not empty, or a link that someone made on purpose
                 folder.rmdir()

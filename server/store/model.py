@@ -136,7 +136,8 @@ class Model:
         if self.model_path is None:
             raise StoreError(f"{self.name.short} has no weights on this computer, so it cannot be run; pull it again")
         header = self.headers.get(self.model_path)
-        if header is None or any(self.headers.get(path) is None for path in self.adapter_paths):
+        adapters = [self.headers.get(path) for path in self.adapter_paths]
+        if header is None or None in adapters:
             raise InvalidGguf(
                 f"{self.name.short} cannot be run: a file of it is missing or damaged. The log has the details; pull "
                 "or create the model again."
@@ -148,6 +149,7 @@ class Model:
             digest=self.digest,
             path=str(self.model_path),
             adapter_paths=tuple(map(str, self.adapter_paths)),
+            adapter_bytes=sum(tensor.size for each in adapters if each is not None for tensor in each.tensors),
             shape=header.shape(),
             can_complete=not header.has_pooling,
             has_vision=bool(self.projector_paths) or header.has_vision,

@@ -20,12 +20,14 @@ from server.store.manifests import Manifests
 GRACE_SECONDS = 60 * 60
 
 _log = logging.getLogger(__name__)
-# Downloads in parts, files while they are hashed, and what a creation leaves when it breaks off. A file of any other
-# name is someone's own and stays.
+# Files while they are hashed, and what a creation leaves when it breaks off. A file of any other name is someone's own
+# and stays.
 _TEMPORARY = re.compile(
-    r"sha256-[0-9a-f]{64}-partial(-\d+)?|sha256-\d{1,20}"
+    r"sha256-\d{1,20}"
     r"|(COPY|Q4_K_M|Q4_K_S|Q8_0|F16|F32|BF16|split-copy|projector-metadata)\d+"
 )
+# A download that broke off. It stays until it is finished or the user clears it.
+_PARTIAL = re.compile(r"sha256-[0-9a-f]{64}-partial(-\d+)?")
 
 
 def rename_old_blobs(blobs: Blobs) -> None:
@@ -50,6 +52,9 @@ def remove_unused(blobs: Blobs, manifests: Manifests, links: Links, *, now: floa
     freed = 0
     _remove_own_links(blobs, links, used, moment)
     for path in _plain_files(blobs.folder):
+        if _PARTIAL.fullmatch(path.name):
+            _keep(path)
+            continue
         is_blob = digests.is_digest(path.name)
         is_unused = digests.normal(path.name) not in used if is_blob else bool(_TEMPORARY.fullmatch(path.name))
         if is_unused:
@@ -71,6 +76,12 @@ def remove_old_temporaries(folder: Path, now: float) -> None:
     for path in _plain_files(folder):
         if _TEMPORARY.fullmatch(path.name) and "-partial" not in path.name:
             _remove_if_old(path, now)
+
+
+def _keep(path: Path) -> None:
+    """Ollama removes what nobody has touched for an hour when it starts."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def _remove_if_old(path: Path, now: float) -> int:

@@ -58,6 +58,21 @@ class ScriptedInference:
             self.closed += 1
 
 
+@dataclass
+class ScriptedFitting:
+    """Gives `answer` whatever is asked."""
+
+    answer: Any = None
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+    failure: Exception | None = None
+
+    async def of_model(self, raw: str, question: Any) -> Any:
+        self.asked.append((raw, question))
+        if self.failure is not None:
+            raise self.failure
+        return self.answer
+
+
 class EmptyCatalog:
     """Knows no model."""
 
@@ -145,7 +160,13 @@ async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
         inference, scheduler = ScriptedInference(), Loaded()
         store = Store(tmp_path / "models", links=Links(tmp_path / "state" / "links.json"))
         mover = Mover(store, state_folder=tmp_path / "state", switch=lambda _folder: None)
-        parts: Any = {"scheduler": scheduler, "catalog": EmptyCatalog(), "inference": inference}
+        parts: Any = {
+            "scheduler": scheduler,
+            "catalog": EmptyCatalog(),
+            "inference": inference,
+            "fitting": ScriptedFitting(),
+            "registry": None,
+        }
         services = Services(
             settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests),
             address=Listening(host),
@@ -180,6 +201,7 @@ class Connection:
     path: str
     body: bytes
     method: str = "POST"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     sent: list[Message] = field(default_factory=list)
     _incoming: list[Message] = field(default_factory=list)
     _left: anyio.Event = field(default_factory=anyio.Event)
@@ -216,7 +238,7 @@ class Connection:
             "raw_path": self.path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"host", b"127.0.0.1:11434")],
+            "headers": [(b"host", b"127.0.0.1:11434"), *self.headers],
             "client": ("127.0.0.1", 5000),
             "server": ("127.0.0.1", 11434),
         }

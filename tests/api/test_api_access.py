@@ -76,6 +76,12 @@ async def test_a_star_allows_every_origin_but_not_every_host(start: Start) -> No
     assert (await server.client.get("/api/version", headers={"host": "evil.example"})).status_code == 403
 
 
+async def test_an_empty_origin_is_none(server: Server) -> None:
+    answer = await server.client.get("/api/version", headers={"origin": ""})
+    assert answer.status_code == 200
+    assert "vary" not in answer.headers
+
+
 @pytest.mark.parametrize("path", ["/api/tags", "/nope"])
 async def test_a_strange_host(server: Server, path: str) -> None:
     """native-api 47"""

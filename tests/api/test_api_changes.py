@@ -72,6 +72,35 @@ async def test_an_upload_that_breaks_off_leaves_nothing(server: Server, connect:
     assert list(server.services.store.blobs.folder.iterdir()) == []
 
 
+async def test_a_file_of_this_machine(server: Server, models: pathlib.Path) -> None:
+    path = models / "bare.gguf"
+    data = await anyio.Path(path).read_bytes()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    body = {"path": str(path), "beginning": f"sha256:{hashlib.sha256(data[: 1 << 20]).hexdigest()}"}
+    answer = await server.post("/puna/v1/blobs", body)
+    assert answer.status_code == 200
+    *copying, last = lines(answer)
+    assert last == {"status": "success", "digest": digest}
+    assert copying[-1] == {"status": "copying file", "total": len(data), "completed": len(data)}
+    assert (await server.client.head(f"/api/blobs/{digest}")).status_code == 200
+    answer = await server.post("/puna/v1/blobs", {**body, "stream": False})
+    assert answer.json() == {"status": "success", "digest": digest}
+
+
+async def test_a_file_that_cannot_be_named_has_one_answer(server: Server, models: pathlib.Path) -> None:
+    """Whether it is there, is a folder, or begins otherwise: nobody learns it from here."""
+    right = {"path": str(models / "bare.gguf"), "beginning": f"sha256:{hashlib.sha256(b'guessed').hexdigest()}"}
+    for wrong in ({}, {"path": "/none"}, {"path": "/dev/zero"}, {"path": "bare.gguf"}, {"path": "/"}, {"path": "\0"}):
+        answer = await server.post("/puna/v1/blobs", {**right, **wrong})
+        error = "this file cannot be taken from its place; upload it"
+        assert (answer.status_code, answer.json()) == (404, {"error": error})
+    transport = httpx2.ASGITransport(server.app, client=("192.168.1.7", 5000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:11434") as stranger:
+        assert (await stranger.post("/puna/v1/blobs", json=right)).status_code == 403
+    page = await server.post("/puna/v1/blobs", right, headers={"origin": "http://localhost:3000"})
+    assert page.status_code == 403
+
+
 async def test_create_streams_its_progress(server: Server, models: pathlib.Path) -> None:
     """native-api 277, 278"""
     await install(server, models)
@@ -167,8 +196,13 @@ async def test_delete(server: Server, models: pathlib.Path) -> None:
     ):
         answer = await server.client.request("DELETE", "/api/delete", json=body)
         assert (answer.status_code, answer.json()) == (status, {"error": error})
+    size = sum(path.stat().st_size for path in server.services.store.blobs.folder.iterdir())
+    await server.post("/api/copy", {"source": "m", "destination": "other"})
+    answer = await server.client.request("DELETE", "/api/delete", json={"name": "other"})
+    assert answer.headers["x-puna-freed-bytes"] == "0"
     answer = await server.client.request("DELETE", "/api/delete", json={"name": "M"})
     assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["x-puna-freed-bytes"] == str(size)
     assert (await server.client.get("/api/tags")).json() == {"models": []}  # native-api 233
 
 

@@ -88,6 +88,7 @@ async def test_unknown_paths(server: Server, path: str) -> None:
         ("POST", "/api/show/?a=b", 307, "/api/show?a=b"),
         ("GET", "/api//tags", 307, "/api/tags"),
         ("GET", "/\\evil.example//x", 307, "/%5Cevil.example/x"),
+        ("POST", "//api///chat//", 307, "/api/chat/"),
     ],
 )
 async def test_stray_slashes(server: Server, method: str, path: str, status: int, location: str) -> None:

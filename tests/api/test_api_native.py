@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from server.errors import ContextExceeded, RunnerDied
+from server.errors import ContextExceeded, RunnerDied, ServerBusy
 from server.messages.chat import (
     Chunk,
     GenerationRequest,
@@ -198,6 +198,27 @@ async def test_tool_calls(server: Server) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
+async def test_options_that_nobody_knows_are_named(server: Server, stream: bool) -> None:
+    """runtime 70, native-api 98"""
+    body = {**GENERATE, "stream": stream, "options": {"temprature": 1, "a\r\nb": 2, "top_k": 3}}
+    answer = await server.post("/api/generate", body)
+    assert (answer.status_code, answer.headers["x-puna-ignored-options"]) == (200, "temprature, a%0D%0Ab")
+    answer = await server.post("/api/generate", {**GENERATE, "options": {"top_k": 3}})
+    assert "x-puna-ignored-options" not in answer.headers
+
+
+async def test_calls_of_generate_are_in_the_last_object(server: Server) -> None:
+    call = ToolCall(id="call_abcdefgh", function=ToolFunction(name="f", arguments={"z": 1}))
+    server.inference.script = script(Chunk(text="a"), Chunk(tool_calls=(call,)), LAST)
+    text, empty, last = lines(await server.post("/api/generate", GENERATE))
+    assert [timeless(text)["response"], timeless(empty)["response"]] == ["a", ""]
+    assert "tool_calls" not in empty
+    assert last["tool_calls"] == [{"function": {"index": 0, "name": "f", "arguments": {"z": 1}}}]
+    whole = (await server.post("/api/generate", {**GENERATE, "stream": False})).json()
+    assert whole["tool_calls"] == last["tool_calls"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
 async def test_an_early_failure_keeps_its_status(server: Server, stream: bool) -> None:
     """native-api 158, 160"""
     server.inference.script = script(error=ContextExceeded())
@@ -206,6 +227,15 @@ async def test_an_early_failure_keeps_its_status(server: Server, stream: bool) -
     assert answer.headers["content-type"] == JSON
     assert "longer than the context length" in answer.json()["error"]
     assert server.inference.closed == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_full_queue_says_when_to_come_back(server: Server, stream: bool) -> None:
+    """native-api 95, runtime 41"""
+    server.inference.script = script(error=ServerBusy())
+    answer = await server.post("/api/chat", {**CHAT, "stream": stream})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {"error": "server busy, please try again.  maximum pending requests exceeded"}
 
 
 async def test_a_late_failure_is_the_last_line(server: Server) -> None:

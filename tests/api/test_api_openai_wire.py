@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
+import zlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -18,6 +21,11 @@ from server.messages.chat import Chunk, GenerationRequest
 from tests.api.conftest import Connect, Message, Server
 from tests.api.openai_scripts import HELLO, script
 from tests.api.test_api_streaming import Gate
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 pytestmark = pytest.mark.anyio
 
@@ -71,9 +79,35 @@ async def test_a_body_that_cannot_be_read(server: Server, path: str, content: by
 @ALL
 async def test_packed_bodies(server: Server, path: str) -> None:
     """compat-api 24, 25"""
-    body = gzip.compress(json.dumps(BODIES[path]).encode())
-    assert (await send(server, path, body, **{"content-encoding": "gzip"})).status_code == 200
-    assert (await send(server, path, body, **{"content-encoding": "zstd"})).status_code == 415
+    body = json.dumps(BODIES[path]).encode()
+    packed = {
+        "gzip": gzip.compress(body),
+        "deflate": zlib.compress(body),
+        "zstd": zstd.compress(body),
+        "ZSTD": zstd.compress(body[:9]) + zstd.compress(body[9:]),  # a body may be several frames
+    }
+    for encoding, content in packed.items():
+        assert (await send(server, path, content, **{"content-encoding": encoding})).status_code == 200
+    assert (await send(server, path, body, **{"content-encoding": "br"})).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x00\x01", "not valid zstd"),
+        (zstd.compress(b"{}" * 99)[:-3], "its end is missing"),
+        (zstd.compress(b" " * (21 << 20)), "larger than 20 MiB"),
+        # A window of 16 MiB takes more memory than a stranger may ask for.
+        (zstd.compress(b"{}", options={zstd.CompressionParameter.window_log: 24}) + b"{", "not valid zstd"),
+        (zstd.compress(os.urandom(17 << 20), options={zstd.CompressionParameter.window_log: 24}), "not valid zstd"),
+    ],
+    ids=["corrupt", "cut", "bomb", "tail", "window"],
+)
+async def test_zstd_bodies_that_are_refused(server: Server, content: bytes, words: str) -> None:
+    """compat-api 26"""
+    answer = await send(server, "/v1/chat/completions", content, **{"content-encoding": "zstd"})
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
 
 
 async def test_a_body_beyond_the_bound(server: Server) -> None:

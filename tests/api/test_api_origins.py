@@ -64,6 +64,7 @@ def test_origins_that_are_refused_by_default(origin: str) -> None:
         ("http://192.168.1.0/24:3000", "http://192.168.1.7:3001", False),
         ("192.168.1.0/24", "https://192.168.1.7", True),
         ("http://[fd00::]/8", "http://[fd00::7]:3000", True),
+        ("http://[fd00::]/8:*", "http://[fd00::7]:3000", True),
         ("http://10.0.0.5/8", "http://10.200.0.1", True),
         ("*", "null", True),  # native-api 45
     ],

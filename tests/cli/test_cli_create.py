@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,36 @@ def test_a_file_that_the_server_has_is_not_sent(fake: FakeServer, in_a_folder: P
     accept(fake, b"GGUF weights", has=True)
     assert main(["create", "m"]) == 0
     assert uploads(fake) == []
+
+
+def test_a_server_on_this_machine_reads_the_file_itself(
+    fake: FakeServer, in_a_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is hashed or sent by the command then."""
+    content = b"GGUF weights" * 200_000
+    (in_a_folder / "w.gguf").write_bytes(content)
+    (in_a_folder / "Modelfile").write_text("FROM ./w.gguf\n", encoding="utf-8")
+    fake.routes[("POST", "/puna/v1/blobs")] = streaming(
+        {"status": "copying file", "completed": 10, "total": 20}, {"status": "success", "digest": digest_of(content)}
+    )
+    assert main(["create", "m"]) == 0
+    assert fake.bodies("/puna/v1/blobs") == [
+        {"path": str(in_a_folder / "w.gguf"), "beginning": digest_of(content[: 1024 * 1024])}
+    ]
+    assert uploads(fake) == []
+    assert created(fake)["files"] == {"w.gguf": digest_of(content)}
+    assert "copying file w.gguf\n" in capsys.readouterr().err
+
+
+def test_progress_as_json(fake: FakeServer, in_a_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (in_a_folder / "Modelfile").write_text("FROM x\n", encoding="utf-8")
+    fake.routes[("POST", "/api/create")] = streaming({"status": "work", "completed": 1, "total": 2}, SUCCESS)
+    assert main(["create", "m", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"status": "gathering model components"}, {"status": "work", "completed": 1, "total": 2}, SUCCESS,
+    ]  # fmt: skip
+    assert err == ""
 
 
 def test_without_a_modelfile_the_folder_is_the_model(fake: FakeServer, in_a_folder: Path) -> None:

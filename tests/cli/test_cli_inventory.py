@@ -130,6 +130,27 @@ def test_rm_goes_on_after_a_failure(fake: FakeServer, capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("deleted 'a'\n", "")
 
 
+def test_rm_says_what_it_freed(fake: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside what scripts know, or as JSON for those that want it."""
+    fake.routes[("POST", "/api/generate")] = ok({"done": True})
+    fake.routes[("DELETE", "/api/delete")] = lambda asked: (
+        Answer(headers={"X-Puna-Freed-Bytes": "2350000000"})
+        if asked.json["model"] in ("a", "b")
+        else failing(404, "model 'c' not found")(asked)
+    )
+    assert main(["rm", "a", "b"]) == 0
+    assert capsys.readouterr() == ("deleted 'a'\ndeleted 'b'\n", "freed 4.7 GB\n")
+    assert main(["rm", "a", "c", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "models": [
+            {"name": "a", "deleted": True, "freed_bytes": 2350000000},
+            {"name": "c", "deleted": False, "error": "model 'c' not found"},
+        ]
+    }
+    assert err == "Error: model 'c' not found\n"
+
+
 def test_show(fake: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     """cli 31, 33"""
     fake.routes[("POST", "/api/show")] = ok(LLAMA)

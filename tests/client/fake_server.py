@@ -34,6 +34,7 @@ class Answer:
     body: bytes = b""
     lines: Iterable[Any] | None = None
     content_type: str = "application/json; charset=utf-8"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Route = Callable[[Asked], Answer]
@@ -111,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         self.send_header("Connection", "close")
         self.send_header("Content-Type", answer.content_type)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         if answer.lines is None:
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()

@@ -46,7 +46,7 @@ def test_changes(fake: FakeServer) -> None:
     fake.routes[("POST", "/api/generate")] = ok({"done": True})
     with Client(fake.url) as client:
         client.copy("a", "b")
-        client.delete("a")
+        assert client.delete("a") is None
         client.load("b", keep_alive="10m")
         client.unload("b")
     assert fake.bodies("/api/copy") == [{"source": "a", "destination": "b"}]

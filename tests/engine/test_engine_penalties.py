@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.engine.chain import SEED_MASK, seed_of
 from server.engine.penalties import Penalties, window_tokens
-from server.engine.sampling import SEED_MASK, Chances, seed_of
+from server.engine.sampling import Chances
 from server.messages.options import SamplingOptions
 
 VOCABULARY = 12

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.parsers import AnswerParser
+from server.parsers.base import Forgiving
 from server.parsers.families import FAMILIES, Opening
+from server.parsers.sections import SectionParser
 from server.parsers.thinking import ThinkingParser
 from server.parsers.tools import ToolCallParser
 from tests.parsers import recorded
@@ -33,19 +35,34 @@ WORDS = [
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
 
 
-def check(make: object, text: str, cuts: list[int]) -> None:
+def check(make: object, text: str, cuts: list[int]) -> recorded.Result:
     assert callable(make)
     bounds = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
     pieces = [text[start:end] for start, end in itertools.pairwise(bounds)]
     whole, letters, cut = (recorded.fed(make(), way) for way in ([text], list(text), pieces))
     assert whole == letters == cut
+    return whole
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 @given(text=texts, cuts=st.lists(st.integers(0, 200), max_size=4), think=st.sampled_from([None, True, False]))
 @settings(max_examples=40, deadline=None)
 def test_families(name: str, text: str, cuts: list[int], think: bool | None) -> None:
-    check(lambda: FAMILIES[name].start(Opening(think=think, tools=TOOLS)), text, cuts)
+    def start() -> AnswerParser:
+        return FAMILIES[name].start(Opening(think=think, tools=TOOLS))
+
+    check(start, text, cuts)
+    assert "error" not in check(lambda: Forgiving(start()), text, cuts)
+
+
+@given(text=texts, cuts=st.lists(st.integers(0, 200), max_size=4))
+@settings(max_examples=80, deadline=None)
+def test_families_whose_texts_keep_their_end(text: str, cuts: list[int]) -> None:
+    for name in ("qwen3", "qwen3-thinking", "glm-4.7"):
+        opening = Opening(think=True, tools=TOOLS)
+        parsers = (FAMILIES[name].start(opening) for _ in range(3))
+        kept = (parser.keeping_text_end() for parser in parsers if isinstance(parser, SectionParser))
+        check(lambda made=kept: next(made), text, cuts)
 
 
 @pytest.mark.parametrize("tag", ["<tool_call>", "{", "[", "[TOOL_CALLS] [", "<|x|>"])

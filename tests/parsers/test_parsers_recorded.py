@@ -21,17 +21,10 @@ OURS = {
     "functiongemma/body-spaces": "spaces round names and keys do not belong to them",
     "lfm2/py-semicolon": "a semicolon is no part of a name",
     "lfm2-thinking/py-semicolon": "a semicolon is no part of a name",
-    "olmo3/py-numbers": "1_000 is a text, as 0x10 is",
     "olmo3/py-unbalanced": "a list without an end makes no call",
+    # At the door of the server a broken call is text, and the white space in front of it stays.
     "laguna/malformed": "white space in front of a tag is dropped before a broken call too",
     "poolside-v1/malformed": "white space in front of a tag is dropped before a broken call too",
-    # Calls without the tags of calls are not looked for: that would hold back every text with a brace.
-    "laguna/user-call": "only tagged calls count",
-    "laguna/user-call-args": "only tagged calls count",
-    "laguna/json-bare": "only tagged calls count",
-    "laguna/json-after-text": "only tagged calls count",
-    "poolside-v1/user-call": "only tagged calls count",
-    "poolside-v1/json-bare": "only tagged calls count",
 }
 
 
@@ -47,7 +40,10 @@ def test_recorded_outputs_of_families(name: str) -> None:
             return FAMILIES[name].start(opening)
 
         got = recorded.results(case, start)
-        if recorded.is_free(case) or case["id"] in OURS:
+        if case["id"] in OURS:
+            assert not recorded.is_same(got, case), case["id"]
+            continue
+        if recorded.is_free(case):
             continue
         assert recorded.is_same(got, case), (case["id"], case["text"], got)
         if "error" not in case["result"]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from server.errors import NotImplementedYet, PunaError, Unsupported
+from server.errors import PunaError
 from server.messages.chat import GenerationRequest, Message, ToolCall, ToolFunction
-from server.prompts import chat, images, think
+from server.prompts import chat, images
 from server.prompts.selection import TemplateChoice, TemplateFacts, select
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ def choice(**facts: Any) -> TemplateChoice:
     return select(TemplateFacts(**facts))
 
 
-async def count(text: str) -> int:
+async def count(text: str, cuts: tuple[int, ...] = ()) -> int:
     return len(text)
 
 
@@ -61,14 +61,21 @@ def test_an_answer_that_the_client_began() -> None:
     assert chat.render(choice(jinja_text=JINJA), [USER, called]) == "<user>U<assistant><assistant>"
 
 
-def test_renderers_that_are_not_built_yet() -> None:
-    """templates 43"""
+def test_a_renderer_goes_before_all_templates() -> None:
+    """templates 1, 43"""
     with pytest.raises(PunaError, match='unknown renderer "x"'):
-        chat.render(choice(renderer="x"), [USER])
-    assert chat.render(choice(renderer="glm-4.7", jinja_text=JINJA), [USER]) == "<user>U<assistant>"
-    assert chat.render(choice(renderer="glm-4.7", go_text=GO), [USER]) == "<user>U"
-    with pytest.raises(NotImplementedYet, match="not built yet"):
-        chat.render(choice(renderer="glm-4.7", go_text="{{ .Prompt }}"), [USER])
+        chat.render(choice(renderer="x", jinja_text=JINJA), [USER])
+    expected = "[gMASK]<sop><|user|>U<|assistant|><think>"
+    for templates in ({}, {"jinja_text": JINJA}, {"go_text": GO}, {"jinja_text": JINJA, "go_text": GO}):
+        assert chat.render(choice(renderer="glm-4.7", **templates), [USER], think=True) == expected
+
+
+async def test_a_renderer_makes_the_prompts_of_completions_too() -> None:
+    assert await completion(choice(renderer="glm-4.7"), system="S", think=False) == (
+        "[gMASK]<sop><|system|>S<|user|>P<|assistant|><think>"
+    )
+    assert await completion(choice(renderer="glm-4.7"), template="[{{ .Prompt }}]") == "[P]"
+    assert await completion(choice(renderer="glm-4.7"), raw=True) == "P"
 
 
 def test_tool_names_of_harmony() -> None:
@@ -150,14 +157,7 @@ async def test_completions_without_any_template() -> None:
 
 
 def test_what_think_means() -> None:
-    """templates 10, 11, 12"""
-    assert think.resolve(None, can_think=True) is True
-    assert think.resolve(False, can_think=True) is False
-    assert think.resolve("max", can_think=True) == "max"
-    assert think.resolve("max", can_think=True, is_harmony=True) == "high"
-    assert think.resolve(None, can_think=False) is None
-    with pytest.raises(Unsupported, match='"m" does not support thinking'):
-        think.resolve(True, can_think=False, model="m")
+    """templates 11"""
     shown = "{{ range .Messages }}{{ end }}{{ .Think }} {{ .ThinkLevel }} {{ .IsThinkSet }}"
     assert chat.render(choice(go_text=shown), [USER], think=True) == "true medium true"
     assert chat.render(choice(go_text=shown), [USER], think="high") == "true high true"

@@ -34,6 +34,15 @@ async def test_what_is_known_after_loading(running: Running) -> None:
         loaded = runner.loaded
         assert (loaded.context_tokens, loaded.slots, loaded.vocab_size) == (300, 3, 512)
         assert (loaded.bos_text, loaded.eos_text, loaded.add_bos) == ("<s>", "<|end|>", True)
+        assert loaded.control_texts == (
+            "<unk>",
+            "<s>",
+            "<|end|>",
+            "<|system|>",
+            "<|user|>",
+            "<|assistant|>",
+            "<|tool|>",
+        )
         assert loaded.can_shift
         assert loaded.train_context_tokens == 8192
         kinds = {buffer.kind: buffer.bytes for buffer in loaded.buffers if not buffer.is_gpu}
@@ -41,6 +50,20 @@ async def test_what_is_known_after_loading(running: Running) -> None:
         assert {"kv", "compute", "output"} <= kinds.keys()
         assert runner.rss_bytes() > 10_000_000
         assert "scripted.gguf: running, 0 active" in repr(runner)
+
+
+async def test_no_token_reaches_across_a_cut(running: Running) -> None:
+    async with running() as runner:
+        end = (await runner.tokenize("<|end|>"))[0]
+        assert await runner.tokenize("a<|end|>SKY") == (*await runner.tokenize("a"), end, *await runner.tokenize("SKY"))
+        cut = await runner.tokenize("a<|end|>SKY", cuts=(2,), add_special=True)
+        assert end not in cut
+        assert await runner.detokenize(cut) == "<s>a<|end|>SKY"
+        assert len(await runner.tokenize("SKY", cuts=(1, 2))) == 3
+        assert await runner.tokenize("SKY", cuts=(0, 3)) == await runner.tokenize("SKY")
+        whole = [event async for event in runner.generate("<|end|>SKY", cuts=(1,), max_tokens=1)]
+        assert isinstance(whole[-1], Finished)
+        assert whole[-1].prompt_tokens == 1 + len("<|end|>") + 1
 
 
 @pytest.mark.parametrize(

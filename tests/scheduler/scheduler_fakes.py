@@ -53,6 +53,7 @@ class FakeHardware:
     used: Callable[[], Mapping[str, int]] = dict
     readings: int = 0
     is_closed: bool = False
+    failure: Exception | None = None
 
     async def devices(self) -> tuple[Device, ...]:
         await anyio.lowlevel.checkpoint()
@@ -60,6 +61,8 @@ class FakeHardware:
 
     async def measure(self) -> Reading:
         await anyio.lowlevel.checkpoint()
+        if self.failure is not None:
+            raise self.failure
         self.readings += 1
         used = self.used()
         return Reading({pool: size - used.get(pool, 0) for pool, size in self.total.items()}, dict(self.total))
@@ -83,6 +86,7 @@ class FakeRunner:
             add_bos=True,
         )
         self.stops = 0
+        self.failure: Exception | None = None  # what waiting for the end raises
         self._ended = anyio.Event()
         self._outcome = ""
 
@@ -90,8 +94,13 @@ class FakeRunner:
     def is_alive(self) -> bool:
         return not self._ended.is_set()
 
+    def rss_bytes(self) -> int:
+        return 0
+
     async def wait(self) -> str:
         await self._ended.wait()
+        if self.failure is not None:
+            raise self.failure
         return self._outcome
 
     async def stop(self) -> None:

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from server.hardware.devices import Device
+from server.messages.frames import LaunchPlan
 from server.messages.models import ModelShape, ModelSpec
 from server.messages.options import RunnerOptions
 from server.scheduler.events import Candidate, Order
 from server.scheduler.placement import Machine, place
-from server.scheduler.sizes import layers_that_fit, offloaded_bytes, total_bytes
+from server.scheduler.sizes import cache_layer_bytes, layers_that_fit, offloaded_bytes
 from server.settings import Settings
 
 GIB = 2**30
@@ -25,6 +26,7 @@ SHAPE = ModelShape(
     context_length=131072,
     weights_bytes=4 * GIB,
 )
+PLAN = LaunchPlan(model_path="", context_tokens=4096)
 
 
 def changed(shape: ModelShape, **changes: Any) -> ModelShape:
@@ -212,21 +214,21 @@ def test_what_does_not_fit_stays_with_the_processor() -> None:
     candidate = best(machine(gpu(0, 4)), num_ctx=4096)
     assert 0 < candidate.plan.gpu_layers < 33
     assert candidate.need["gpu0"] <= 4 * GIB
-    assert sum(candidate.need.values()) == total_bytes(SHAPE, 4096, "f16", 512, True)
+    assert sum(candidate.need.values()) == SHAPE.weights_bytes + sum(cache_layer_bytes(SHAPE, candidate.plan))
 
 
 def test_layers_that_are_asked_for_are_passed_on() -> None:
     candidate = best(machine(gpu(0, 24)), num_ctx=4096, num_gpu=10)
     assert candidate.plan.gpu_layers == 10
-    assert candidate.need["gpu0"] == offloaded_bytes(SHAPE, 4096, "f16", 10)
+    assert candidate.need["gpu0"] == sum(offloaded_bytes(SHAPE, candidate.plan, 10))
     assert best(machine(gpu(0, 24)), num_gpu=99).need.keys() == {"gpu0"}
 
 
 def test_layers_that_fit_take_no_more_than_the_room() -> None:
     for gib in (0, 1, 2, 3, 4, 5):
-        layers = layers_that_fit(SHAPE, 4096, "f16", gib * GIB)
-        assert offloaded_bytes(SHAPE, 4096, "f16", layers) <= gib * GIB
-    assert layers_that_fit(SHAPE, 4096, "f16", 100 * GIB) == 33
+        layers = layers_that_fit(SHAPE, PLAN, gib * GIB)
+        assert sum(offloaded_bytes(SHAPE, PLAN, layers)) <= gib * GIB
+    assert layers_that_fit(SHAPE, PLAN, 100 * GIB) == 33
 
 
 # ---- sizes, attention, mapping -------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def test_layers_that_fit_take_no_more_than_the_room() -> None:
 
 def test_kv_size_by_type_and_layer() -> None:
     def kv(shape: ModelShape, kv_type: str) -> int:
-        return total_bytes(shape, 8192, kv_type, 512, True) - shape.weights_bytes
+        return sum(cache_layer_bytes(shape, LaunchPlan(model_path="", context_tokens=8192, kv_type=kv_type)))
 
     assert kv(SHAPE, "f16") == 32 * 8 * 128 * 2 * 8192 * 2
     assert kv(SHAPE, "q8_0") == kv(SHAPE, "f16") * 34 // 64

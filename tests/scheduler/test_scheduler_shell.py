@@ -178,6 +178,26 @@ async def test_a_runner_that_died_is_replaced() -> None:
         assert len(b.starts.plans) == 2
 
 
+async def test_an_unforeseen_failure_around_a_runner_ends_that_runner_alone() -> None:
+    async with bench() as b:
+        await b.use("m")
+        await b.client("other", "n")
+        b.starts.runners[0].failure = RuntimeError("a wheel came off")
+        b.starts.runners[0].end("gone")
+        await wait_all_tasks_blocked()
+        assert b.loaded == ["n"]
+        await b.use("m")
+        assert sorted(b.loaded) == ["m", "n"]
+
+
+async def test_memory_that_cannot_be_read_stops_nobody() -> None:
+    hardware = FakeHardware(failure=OSError("no such counter"))
+    async with bench(hardware, max_loaded_models=1) as b:
+        await b.use("a")
+        await b.use("b")
+        assert b.loaded == ["b"]
+
+
 async def test_memory_running_out_during_an_answer_lets_the_idle_ones_go() -> None:
     """runtime 92."""
     async with bench() as b:

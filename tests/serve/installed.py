@@ -14,9 +14,9 @@ FILES = (("m", "scripted.gguf"), ("bare", "bare.gguf"))
 
 
 @contextlib.contextmanager
-def server_with_models(models: pathlib.Path, *more: tuple[str, str]) -> Iterator[RunningServer]:
+def server_with_models(models: pathlib.Path, *more: tuple[str, str], **settings: str) -> Iterator[RunningServer]:
     """It has the scripted model as `m`, the one without a chat template as `bare`, and `more` of names and files."""
-    with running_server(SETTINGS) as running:
+    with running_server({**SETTINGS, **settings}) as running:
         with Client(running.base) as client:
             for name, file in (*FILES, *more):
                 digest = file_digest(models / file)

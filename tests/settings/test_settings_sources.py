@@ -224,11 +224,24 @@ def test_a_broken_cloud_file_does_not_stop_the_server(tmp_path: Path) -> None:
 
 
 def test_origins(tmp_path: Path) -> None:
-    good = "*, http://192.168.1.0/24, http://192.168.1.0/24:3000, http://10.0.0.1:*, chrome-extension://*, https://x/"
+    """runtime 24, 25, 27"""
+    good = (
+        "*, http://192.168.1.0/24, http://192.168.1.0/24:3000, http://10.0.0.1:*, chrome-extension://*, https://x/, "
+        "10.0.0.0/8, http://[fd00::]/8:*"
+    )
     assert read({"OLLAMA_ORIGINS": good}, tmp_path).origins == (
         "*", "http://192.168.1.0/24", "http://192.168.1.0/24:3000", "http://10.0.0.1:*", "chrome-extension://*",
-        "https://x",
+        "https://x", "10.0.0.0/8", "http://[fd00::]/8:*",
     )  # fmt: skip
-    for bad in ("example.com", "http://*.a.*", "http://192.168.1.0/33", "http://a b", "http://name/24", "http://"):
+    for bad in (
+        "example.com",
+        "http://*.a.*",
+        "http://192.168.1.0/33",
+        "http://a b",
+        "http://name/24",
+        "http://",
+        "http://1.2.3.4/33:*",
+        "1.2.3/8",
+    ):
         with pytest.raises(InvalidSetting):
             read({"OLLAMA_ORIGINS": f"app://*,{bad}"}, tmp_path)

@@ -13,6 +13,7 @@ from server.messages.names import ModelName
 from server.store import CreateRequest, Model, Store
 from server.store.gguf import read_header
 from server.store.manifest import ADAPTER, DRAFT, LICENSE, MESSAGES, MODEL, PARAMS, PROJECTOR, SYSTEM, TEMPLATE
+from tests.store.conftest import MODELS
 from tests.store.gguf_builder import GgufFile, TensorEntry, small_model
 
 Create = Callable[..., list[str]]
@@ -189,7 +190,6 @@ def no_template(_text: str) -> None:
     ("fields", "word"),
     [
         ({"base": "gone"}, "gone:latest is not installed"),
-        ({"base": "m", "quantize": "q4_K_M"}, "llama-quantize"),
         ({"files": {"model.safetensors": f"sha256:{'0' * 64}"}}, "safetensors"),
         ({"base": "m", "adapters": {"adapter.safetensors": f"sha256:{'0' * 64}"}}, "safetensors"),
         ({"base": "big:cloud"}, "cloud"),
@@ -250,7 +250,7 @@ def test_base_without_weights(store: Store, create: Create, scripted: str) -> No
 
 def test_adapters_projectors_and_drafts(store: Store, upload: Upload, create: Create, scripted: str) -> None:
     """model-store 90 and 91."""
-    adapter = upload(GgufFile([("general.architecture", "llama"), ("general.type", "adapter")]).encoded())
+    adapter = upload((MODELS / "counting.gguf").read_bytes())
     clip = GgufFile([("general.architecture", "clip"), ("clip.has_vision_encoder", True)], [TensorEntry("v.x")])
     draft = upload(small_model().encoded())
     lines = create(model="a", base="m", adapters={"lora.gguf": adapter})

@@ -8,7 +8,7 @@ from server.messages.chat import ToolCall, ToolFunction
 from server.parsers import json_text
 from server.parsers.base import NOTHING, Parsed, overlap
 from server.parsers.families.opening import Opening
-from server.parsers.sections import is_begun, thinks
+from server.parsers.sections import is_begun
 
 THINKING = ("<|START_THINKING|>", "<|END_THINKING|>")
 TEXT = ("<|START_TEXT|>", "<|END_TEXT|>")
@@ -23,9 +23,10 @@ State = Literal["thinking", "hidden", "between", "bare", "text", "action"]
 
 
 def start(opening: Opening) -> CohereParser:
-    if is_begun(opening.last):
+    """An answer that the client began stands in a block of text, which the prompt has opened."""
+    if is_begun(opening.last) or opening.prompt.endswith(TEXT[0]):
         return CohereParser("text", hides_thought=False)
-    is_thinking = thinks(opening.think, True)
+    is_thinking = opening.begins_with_thought(True, THINKING)
     return CohereParser("thinking" if is_thinking else "between", hides_thought=not is_thinking)
 
 

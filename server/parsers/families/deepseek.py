@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from server.parsers import json_text
-from server.parsers.families.opening import Opening
-from server.parsers.sections import Call, SectionParser, Sections, State, is_begun, thinks
+from server.parsers.families.opening import THINK_TAGS, Opening
+from server.parsers.sections import Call, SectionParser, Sections, State
 
 CALLS = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 CALL = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>")
@@ -69,8 +69,10 @@ def start_deepseek(opening: Opening) -> SectionParser:
 
 
 def start_cogito(opening: Opening) -> SectionParser:
-    return SectionParser(COGITO, "content" if opening.tools else _state(opening))
+    """With tools it does not think unless the prompt has opened a thought."""
+    is_asked = not opening.tools or opening.prompt.rstrip().endswith(THINK_TAGS[0])
+    return SectionParser(COGITO, _state(opening) if is_asked else "content")
 
 
 def _state(opening: Opening) -> State:
-    return "thinking" if thinks(opening.think, False) and not is_begun(opening.last) else "content"
+    return "thinking" if opening.begins_with_thought(False) else "content"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from server.errors import InvalidAnswer
 from server.messages.chat import ToolCall, ToolFunction
-from server.parsers.base import NOTHING, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
 from server.parsers.families.opening import Opening
 from server.parsers.sections import thinks
 from server.parsers.tools import function_names
@@ -52,12 +51,11 @@ class GlimmerParser:
         self._searched = 0  # of a parameter: all before does not end it
         self._in_parameter = False
         self._made = 0
-        self._error = ""
+        self._error: BrokenCall | None = None
 
     def feed(self, text: str) -> Parsed:
-        """Raises InvalidAnswer for a call that an earlier piece brought."""
-        if self._error:
-            raise InvalidAnswer(self._error)
+        """Raises BrokenCall for a call that an earlier piece brought."""
+        self._raise()
         self._held += text
         result = NOTHING
         steps = {"header": self._header, "fresh": self._fresh, "said": self._said, "block": self._block}
@@ -66,18 +64,22 @@ class GlimmerParser:
         return result
 
     def flush(self) -> Parsed:
-        """Raises InvalidAnswer."""
+        """Raises BrokenCall."""
+        self._raise()
         held, self._held = self._held, ""
-        if self._error:
-            raise InvalidAnswer(self._error)
         if self._state == "header":
             return Parsed(held)
         if self._state == "block":
+            self._state = "said"
             result = self._end_of_block(held)
-            if self._error:
-                raise InvalidAnswer(self._error)
+            self._raise()
             return result
         return self._as_said(held)
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
     def _as_said(self, text: str) -> Parsed:
         if not self._is_thought:
@@ -174,11 +176,12 @@ class GlimmerParser:
         except BadBlock as error:
             if not self._tool:
                 return Parsed(block)
-            self._error = f"the call to {self._tool} cannot be read: {error}"
+            self._error = BrokenCall(f"the call to {self._tool} cannot be read: {error}", block)
             return NOTHING
         resolved = self._resolved(name)
         if self._tool and resolved != self._tool:
-            self._error = f'Glimmer recipient "{self._tool}" does not match ATEM invoke "{name}"'
+            words = f'Glimmer recipient "{self._tool}" does not match ATEM invoke "{name}"'
+            self._error = BrokenCall(words, block)
             return NOTHING
         if not resolved:
             return Parsed(block)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from server.errors import InvalidAnswer
 from server.messages.chat import ToolCall, ToolFunction
 from server.messages.identifiers import identifiers
 from server.parsers import json_text
-from server.parsers.base import NOTHING, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
 from server.parsers.families.opening import Opening
 from server.parsers.tools import function_names
 
@@ -47,16 +46,15 @@ class HarmonyParser:
         self._role = "assistant"
         self._body: list[str] = []
         self._made = 0
-        self._error = ""
+        self._error: BrokenCall | None = None
 
     def go_on(self, mode: Mode) -> None:
         """Continue a message that the client began."""
         self._state, self._mode = "body", mode
 
     def feed(self, text: str) -> Parsed:
-        """Raises InvalidAnswer for a call that an earlier piece brought."""
-        if self._error:
-            raise InvalidAnswer(self._error)
+        """Raises BrokenCall for a call that an earlier piece brought."""
+        self._raise()
         self._held += text
         result = NOTHING
         steps = {"header": self._header, "body": self._read_body, "between": self._between}
@@ -65,16 +63,22 @@ class HarmonyParser:
         return result
 
     def flush(self) -> Parsed:
-        """Raises InvalidAnswer."""
+        """Raises BrokenCall."""
+        self._raise()
         result = NOTHING
         held, self._held = self._held, ""
         if self._state == "header" and held.strip():
             result = Parsed(held)
         elif self._state == "body":
             result = self._said(held) + self._end_of_message()
-        if self._error:
-            raise InvalidAnswer(self._error)
+            self._state = "between"
+        self._raise()
         return result
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
     def _header(self) -> Parsed | None:
         header, found, rest = self._held.partition(MESSAGE)
@@ -129,7 +133,7 @@ class HarmonyParser:
             if not isinstance(arguments, dict):
                 raise ValueError("the arguments are no object")
         except ValueError as error:
-            self._error = f"error parsing tool call: raw='{body}', err={error}"
+            self._error = BrokenCall(f"error parsing tool call: raw='{body}', err={error}", body)
             return NOTHING
         function = ToolFunction(name=self._names.get(name, name), arguments=arguments, index=self._made)
         self._made += 1

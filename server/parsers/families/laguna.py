@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from server.parsers import argument_pairs, json_text
+from server.parsers.base import AnswerParser, Chain
 from server.parsers.families.opening import Opening
-from server.parsers.sections import BadCall, Call, SectionParser, Sections, is_begun, thinks
+from server.parsers.families.untagged import Numbered, UntaggedCalls
+from server.parsers.sections import BadCall, Call, SectionParser, Sections, thinks
 from server.parsers.tools import function_names
 from server.parsers.typed_values import Types, declared_types
 
@@ -19,15 +23,16 @@ _PAIR = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", r
 _NAME = re.compile(r"\s*([^\s<{]+)\s*")
 
 
-def start_laguna(opening: Opening) -> SectionParser:
-    return _parser(opening, goes_on=is_begun(opening.last))
+def start_laguna(opening: Opening) -> AnswerParser:
+    return _parser(opening)
 
 
-def start_poolside(opening: Opening) -> SectionParser:
-    return _parser(opening, goes_on=False)
+def start_poolside(opening: Opening) -> AnswerParser:
+    """An answer that the client began is not continued."""
+    return _parser(msgspec.structs.replace(opening, last=None))
 
 
-def _parser(opening: Opening, goes_on: bool) -> SectionParser:
+def _parser(opening: Opening) -> AnswerParser:
     types = declared_types(opening.tools)
     declared = frozenset(function_names(opening.tools))
     is_thinking = thinks(opening.think, False)
@@ -39,7 +44,11 @@ def _parser(opening: Opening, goes_on: bool) -> SectionParser:
         shows_thinking=is_thinking,
         reopens=True,
     )
-    return SectionParser(sections, "lead" if is_thinking and not goes_on else "content")
+    parser = SectionParser(sections, "lead" if opening.begins_with_thought(False) else "content")
+    if not declared:
+        return parser
+    names = declared | {name for name, meant in ALIASES.items() if meant in declared}
+    return Numbered(Chain(parser, UntaggedCalls(names, lambda body: read(body, types, declared))))
 
 
 def read(body: str, types: Types, declared: frozenset[str]) -> list[Call]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from server.errors import InvalidAnswer
 from server.messages.chat import ToolCall, ToolFunction
 from server.parsers import json_text
-from server.parsers.base import NOTHING, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
 from server.parsers.families.opening import Opening
 
 CALL, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
@@ -26,12 +25,11 @@ class MinistralParser:
         self._skips_space = False
         self._scanner: json_text.ObjectScanner | None = None
         self._made = 0
-        self._error = ""
+        self._error: BrokenCall | None = None
 
     def feed(self, text: str) -> Parsed:
-        """Raises InvalidAnswer for a call that an earlier piece brought."""
-        if self._error:
-            raise InvalidAnswer(self._error)
+        """Raises BrokenCall for a call that an earlier piece brought."""
+        self._raise()
         self._held += text
         result = NOTHING
         steps = {"content": self._content, "thinking": self._thinking, "call": self._call}
@@ -40,15 +38,19 @@ class MinistralParser:
         return result
 
     def flush(self) -> Parsed:
-        """Raises InvalidAnswer."""
-        if self._error:
-            raise InvalidAnswer(self._error)
+        """Raises BrokenCall."""
+        self._raise()
         held, self._held = self._held, ""
         if self._state == "call":
             return Parsed(CALL + held)
         if self._state == "thinking":
             return Parsed(thinking=held)
         return Parsed(held.rstrip()) if held.strip() else NOTHING
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
     def _skip(self) -> None:
         if self._skips_space:
@@ -87,7 +89,8 @@ class MinistralParser:
             self._scanner = json_text.ObjectScanner(at + len(ARGUMENTS))
         end = self._scanner.scan(self._held)
         if self._scanner.start < 0 and self._held.partition(ARGUMENTS)[2].lstrip().startswith("["):
-            self._error = "the arguments of a call are a list instead of an object"
+            self._error = BrokenCall("the arguments of a call are a list instead of an object", CALL + self._held)
+            self._state, self._held = "content", ""
         if end < 0 or self._error:
             return None
         name, _, body = self._held[:end].partition(ARGUMENTS)
@@ -96,7 +99,8 @@ class MinistralParser:
         try:
             arguments: Any = json_text.read(body)
         except ValueError as error:
-            self._error = f"the arguments of a call to {name.strip()} are no JSON: {error}"
+            words = f"the arguments of a call to {name.strip()} are no JSON: {error}"
+            self._error = BrokenCall(words, f"{CALL}{name}{ARGUMENTS}{body}")
             return NOTHING
         function = ToolFunction(name=name.strip(), arguments=arguments, index=self._made)
         self._made += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from server.parsers.families.opening import Opening
 from server.parsers.python_calls import CallReader
-from server.parsers.sections import Call, SectionParser, Sections, is_begun
+from server.parsers.sections import Call, SectionParser, Sections
 
 CALL_TAGS = ("<function_calls>", "</function_calls>")
 
@@ -22,4 +24,6 @@ def start_olmo3(opening: Opening) -> SectionParser:
 
 
 def start_olmo3_think(opening: Opening) -> SectionParser:
-    return SectionParser(THOUGHTS, "content" if is_begun(opening.last) else "thinking")
+    """Whatever is asked for, it thinks."""
+    thinks = msgspec.structs.replace(opening, think=True).begins_with_thought(True)
+    return SectionParser(THOUGHTS, "thinking" if thinks else "content")

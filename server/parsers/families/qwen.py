@@ -7,7 +7,7 @@ from typing import Any
 
 from server.parsers import json_text
 from server.parsers.families.opening import Opening
-from server.parsers.sections import BadCall, Call, SectionParser, Sections, is_begun, thinks
+from server.parsers.sections import BadCall, Call, SectionParser, Sections
 from server.parsers.typed_values import Types, declared_types, typed
 
 CALL_TAGS = ("<tool_call>", "</tool_call>")
@@ -42,11 +42,7 @@ def start_qwen3(opening: Opening) -> SectionParser:
 
 
 def start_qwen3_thinking(opening: Opening) -> SectionParser:
-    return SectionParser(JSON_CALLS, "lead" if _thinks_first(opening) else "content")
-
-
-def _thinks_first(opening: Opening) -> bool:
-    return thinks(opening.think, True) and not is_begun(opening.last)
+    return SectionParser(JSON_CALLS, "lead" if opening.begins_with_thought(True) else "content")
 
 
 def start_vl_instruct(opening: Opening) -> SectionParser:
@@ -54,7 +50,7 @@ def start_vl_instruct(opening: Opening) -> SectionParser:
 
 
 def start_vl_thinking(opening: Opening) -> SectionParser:
-    return SectionParser(VL_CALLS, "thinking" if _thinks_first(opening) else "content")
+    return SectionParser(VL_CALLS, "thinking" if opening.begins_with_thought(True) else "content")
 
 
 def start_coder(opening: Opening) -> SectionParser:
@@ -62,7 +58,7 @@ def start_coder(opening: Opening) -> SectionParser:
 
 
 def start_qwen35(opening: Opening) -> SectionParser:
-    return SectionParser(_tagged(opening), "lead" if _thinks_first(opening) else "content")
+    return SectionParser(_tagged(opening), "lead" if opening.begins_with_thought(True) else "content")
 
 
 def _tagged(opening: Opening) -> Sections:

@@ -107,7 +107,7 @@ def json(value: Value) -> str:
     if isinstance(value, int):
         return int.__repr__(value)
     if isinstance(value, float):
-        return _json_float(value)
+        return json_number(value)
     if isinstance(value, bytes):
         return f'"{base64.b64encode(value).decode()}"'
     if isinstance(value, Record):
@@ -128,7 +128,7 @@ def _json_escape(match: re.Match[str]) -> str:
     return _JSON_SHORT.get(character) or f"\\u{ord(character):04x}"
 
 
-def _json_float(value: float) -> str:
+def json_number(value: float) -> str:
     if math.isnan(value) or math.isinf(value):
         raise Unprintable
     return _float(value, lowest=-6, highest=21, exponent_digits=1)

@@ -1,0 +1,148 @@
+"""Will it fit? What a model would take on this machine, against what models may have of it.
+
+An answer, never a refusal: whoever insists may load the model all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from server.hardware.devices import CPU_POOL, Device
+from server.scheduler.events import Order
+from server.scheduler.parts import Basis, DeviceFootprint, Footprint, Part
+from server.scheduler.placement import FILL
+
+Verdict = Literal["gpu", "partly", "cpu", "too large"]
+ADVICE = "A smaller context (num_ctx), a smaller KV cache (q8_0) or a stronger quantization takes less."
+CLOSE = "It is a close fit: other models leave for it, and other programs may lack memory."
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFit:
+    """One pool of memory. `room_bytes` is what models may have of it together, None where nobody knows."""
+
+    pool: str
+    name: str
+    parts: tuple[Part, ...]
+    total_bytes: int
+    room_bytes: int | None
+
+    @property
+    def is_held(self) -> bool:
+        return self.room_bytes is None or self.total_bytes <= self.room_bytes
+
+    @property
+    def is_close(self) -> bool:
+        """So full that nothing is loaded beside it."""
+        return self.room_bytes is not None and self.total_bytes > FILL * self.room_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """`basis` says whether the numbers are an estimate ("about") or what the same load took before ("measured")."""
+
+    model: str
+    verdict: Verdict
+    sentence: str
+    basis: Basis
+    context_tokens: int
+    slots: int
+    batch_tokens: int
+    kv_cache_type: str
+    flash_attention: str
+    gpu_layers: int
+    total_layers: int
+    total_bytes: int
+    pools: tuple[PoolFit, ...]
+    notes: tuple[str, ...] = ()
+
+
+def fit_of(order: Order, devices: tuple[Device, ...], room: Mapping[str, int]) -> Fit:
+    """What the order's best way to load takes of each pool."""
+    candidate = order.candidates[0]
+    taken = candidate.footprint
+    assert taken is not None  # placement always says how it came to its numbers
+    names = {device.pool: device.description or device.name for device in devices}
+    pools = tuple(_pool_fit(each, names, room) for each in taken.devices if each.total_bytes)
+    verdict = _verdict(taken, pools)
+    plan = candidate.plan
+    return Fit(
+        model=order.name,
+        verdict=verdict,
+        sentence=_sentence(order.name, plan.context_tokens, plan.slots, taken, pools, verdict),
+        basis=taken.basis,
+        context_tokens=plan.context_tokens,
+        slots=plan.slots,
+        batch_tokens=plan.batch_tokens,
+        kv_cache_type=plan.kv_type,
+        flash_attention=plan.flash_attention,
+        gpu_layers=taken.gpu_layers,
+        total_layers=taken.total_layers,
+        total_bytes=taken.total_bytes,
+        pools=pools,
+        notes=order.notes,
+    )
+
+
+def _pool_fit(device: DeviceFootprint, names: Mapping[str, str], room: Mapping[str, int]) -> PoolFit:
+    name = "system memory" if device.pool == CPU_POOL else names.get(device.pool, device.pool)
+    return PoolFit(device.pool, name, device.parts, device.total_bytes, room.get(device.pool))
+
+
+def _verdict(taken: Footprint, pools: tuple[PoolFit, ...]) -> Verdict:
+    if not all(pool.is_held for pool in pools):
+        return "too large"
+    if not taken.gpu_layers:
+        return "cpu"
+    return "gpu" if taken.gpu_layers >= taken.total_layers else "partly"
+
+
+# ---- words ---------------------------------------------------------------------------------------------------------
+
+
+def _sentence(
+    model: str, context: int, slots: int, taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict
+) -> str:
+    streams = f" for {slots} answers at once" if slots > 1 else ""
+    amount = f"{'about ' if taken.basis == 'about' else ''}{size_text(taken.total_bytes)}"
+    measured = ", as measured when it was loaded last" if taken.basis == "measured" else ""
+    first = f"{model} with {context} tokens of context{streams} takes {amount}{measured}: {_shares(pools)}."
+    return f"{first} {_ending(taken, pools, verdict)}"
+
+
+def _shares(pools: tuple[PoolFit, ...]) -> str:
+    found = []
+    for pool in pools:
+        free = "" if pool.room_bytes is None else f" ({size_text(pool.room_bytes)} free for models)"
+        of = "of" if pool.pool == CPU_POOL else "on"
+        found.append(f"{size_text(pool.total_bytes)} {of} {pool.name}{free}")
+    return " and ".join(found)
+
+
+def _ending(taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict) -> str:
+    if verdict == "too large":
+        return f"That is more than there is. {ADVICE} You may try it all the same."
+    close = f" {CLOSE}" if any(pool.is_close for pool in pools) else ""
+    if verdict == "gpu":
+        return f"It fits, whole on the GPU.{close}"
+    if verdict == "partly":
+        on_gpu = f"{taken.gpu_layers} of its {taken.total_layers} layers fit on the GPU"
+        return f"{on_gpu}, the processor computes the rest, which is slower.{close}"
+    return f"It fits; the processor computes it.{close}"
+
+
+def size_text(size_bytes: int) -> str:
+    """`4.7 GB`, `512 MB`: decimal, as the command line prints sizes."""
+    if size_bytes >= 10**9:
+        return f"{size_bytes / 10**9:.1f} GB"
+    return f"{max(1, round(size_bytes / 10**6))} MB" if size_bytes else "0 MB"
+
+
+def as_answer(fit: Fit) -> dict[str, Any]:
+    """For JSON."""
+    answer: dict[str, Any] = msgspec.to_builtins(fit)
+    return answer

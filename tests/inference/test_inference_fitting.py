@@ -1,0 +1,76 @@
+"""Will it fit, before the model is here: from the beginning of its file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from server.errors import InvalidGguf, InvalidRequest
+from server.inference.fitting import Fitting, Question
+from server.scheduler import Scheduler
+from server.scheduler.fit import Fit
+from server.settings import Settings
+from tests.scheduler.scheduler_fakes import FakeClock, FakeHardware, FakeStarts
+from tests.store.gguf_builder import Strings, TensorEntry, small_model
+
+pytestmark = pytest.mark.anyio
+
+GIB = 2**30
+TOKENS = Strings([f"word{number}" for number in range(500)])
+
+
+def beginning(rows: int) -> tuple[bytes, int]:
+    """The header of a model whose only large tensor has `rows` of 4096 half floats, and the size of its file."""
+    file = small_model(tokenizer__ggml__tokens=TOKENS, llama__feed_forward_length=64)
+    file.tensors.append(TensorEntry("output.weight", (4096, rows), 1, data_bytes=0))
+    data = file.encoded()
+    return data, len(data) + rows * 4096 * 2
+
+
+async def asked(prefix: bytes, size: int, question: Question | None = None, **settings: Any) -> Fit | None:
+    starts: Any = FakeStarts()
+    values = Settings(**settings)
+    catalog: Any = None  # nothing that is installed is looked at
+    with anyio.fail_after(10):
+        async with Scheduler(values, FakeHardware(), starts, FakeClock()) as scheduler:
+            return await Fitting(catalog, scheduler, values).of_prefix("m:latest", prefix, size, question or Question())
+
+
+async def test_what_is_not_here_yet() -> None:
+    prefix, size = beginning(rows=2**18)
+    fit = await asked(prefix, size)
+    assert fit is not None
+    assert (fit.verdict, fit.basis, fit.context_tokens) == ("cpu", "about", 128)
+    assert fit.pools[0].parts[0].bytes == pytest.approx(2 * GIB, rel=0.01)
+    assert fit.sentence.startswith("m:latest with 128 tokens of context takes about 2.2 GB")
+
+
+async def test_too_little_of_it() -> None:
+    prefix, size = beginning(rows=2**18)
+    assert await asked(prefix[:1000], size) is None
+
+
+async def test_too_large_for_this_machine() -> None:
+    prefix, size = beginning(rows=2**22)
+    fit = await asked(prefix, size)
+    assert fit is not None
+    assert fit.verdict == "too large"
+    assert "You may try it all the same." in fit.sentence
+
+
+async def test_what_if() -> None:
+    prefix, size = beginning(rows=1)
+    fit = await asked(prefix, size, Question(num_ctx=64, parallel=3, kv_cache_type="Q8_0"), num_parallel=2)
+    assert fit is not None
+    assert (fit.context_tokens, fit.slots, fit.kv_cache_type) == (64, 3, "q8_0")
+
+
+async def test_what_cannot_be() -> None:
+    prefix, size = beginning(rows=1)
+    for question in (Question(num_ctx=0), Question(parallel=257), Question(kv_cache_type="q9")):
+        with pytest.raises(InvalidRequest):
+            await asked(prefix, size, question)
+    with pytest.raises(InvalidGguf):
+        await asked(b"no model at all" * 10, size)
