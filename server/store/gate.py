@@ -14,7 +14,8 @@ class Gate:
     """Open for all until it is closed; those who are inside then go on to their end.
 
     What somebody does inside of what he has begun, also in another thread that he waits for, counts as the same visit,
-    so that a creation or a download which came in time is not stopped half-way. `check` raises a PunaError where the folder is not there.
+    so that a creation or a download which came in time is not stopped half-way. `check` raises a PunaError where the
+    folder is not there.
     """
 
     def __init__(self) -> None:

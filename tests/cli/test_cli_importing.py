@@ -137,10 +137,10 @@ def test_rm_says_what_stays(fake: FakeServer, capsys: pytest.CaptureFixture[str]
     fake.routes[("DELETE", "/api/delete")] = ok({})
     fake.routes[("POST", "/api/show")] = ok({"linked": [{"path": "/x/a.gguf", "state": "sound"}]})
     assert main(["rm", "a"]) == 0
-    assert capsys.readouterr().out == "deleted 'a'\n/x/a.gguf stays where it is: Puna only used it there\n"
+    assert capsys.readouterr() == ("deleted 'a'\n", "/x/a.gguf stays where it is: Puna only used it there\n")
     fake.routes[("POST", "/api/show")] = ok({"linked": [{"path": "/x/a.gguf", "state": "gone", "note": NOTE}]})
     assert main(["rm", "a"]) == 0
-    assert capsys.readouterr().out == "deleted 'a'\n"
+    assert capsys.readouterr() == ("deleted 'a'\n", "")
 
 
 def test_models_move(fake: FakeServer, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
