@@ -124,7 +124,8 @@ class MessageStream:
     def _begin(self, chunk: Chunk) -> list[bytes]:
         """What is known of the prompt by now; the last event has all counts."""
         self._has_begun = True
-        usage = usage_object(chunk.usage or Usage(prompt_tokens=chunk.prompt_tokens)) | {"output_tokens": 0}
+        known = chunk.usage or Usage(prompt_tokens=chunk.prompt_tokens, cached_tokens=chunk.cached_tokens)
+        usage = usage_object(known) | {"output_tokens": 0}
         stop = {"stop_reason": None, "stop_sequence": None}
         message = {**_head(self._asked.generation.model), "content": [], **stop, "usage": usage}
         return [event_frame({"type": "message_start", "message": message}), PING]

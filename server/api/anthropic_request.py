@@ -19,6 +19,9 @@ from server.messages.chat import GenerationRequest, Think
 _EFFORTS: dict[str, Think] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
 
 
+_MODES: dict[str, Think] = {"enabled": True, "disabled": False}  # all others leave it to the model
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A request, and how its answer shall look."""
 
@@ -53,10 +56,8 @@ def read_request(fields: Fields, headers: Headers, *, is_count: bool = False) ->
         must_call=tooling.must_call,
         think=_think(fields),
         format=_format(fields),
-        options=running.options,
-        keep_alive_seconds=running.keep_alive_seconds,
+        **running.generation(_budget(fields)),
         truncate=running.truncate is True,  # an agent must know when its context is full
-        shift=running.shift,
     )
     return Asked(generation, fields.flag("stream") is True, tooling.only_one, stop_sequences)
 
@@ -64,11 +65,19 @@ def read_request(fields: Fields, headers: Headers, *, is_count: bool = False) ->
 def _think(fields: Fields) -> Think:
     """`thinking` decides where it is on or off; otherwise `output_config.effort`, otherwise the model."""
     thinking = fields.fields("thinking") or Fields({}, "thinking")
-    decided: Think = {"enabled": True, "disabled": False}.get(thinking.text("type") or "")
+    decided: Think = _MODES.get(thinking.text("type") or "")
     if decided is not None:
         return decided
     output = fields.fields("output_config") or Fields({}, "output_config")
     return _EFFORTS.get(output.text("effort") or "")
+
+
+def _budget(fields: Fields) -> int | None:
+    thinking = fields.fields("thinking")
+    if thinking is None or thinking.text("type") != "enabled":
+        return None
+    limit = thinking.integer("budget_tokens")
+    return limit if limit is None or limit >= 0 else None
 
 
 def _format(fields: Fields) -> str:

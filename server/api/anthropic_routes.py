@@ -14,6 +14,7 @@ from server.api.wire_answer import answered, counted
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import ANTHROPIC
 from server.api.wire_fields import Fields
+from server.api.wire_options import as_set
 from server.api.wire_reading import takes
 from server.api.wire_runs import choices
 
@@ -23,7 +24,8 @@ async def messages(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
     asked = read_request(fields, request.headers)
     asked = await with_possible_think(services, asked)
-    pieces = choices(services.inference, [asked.generation], only_one_call=asked.only_one_call)
+    generation = as_set(asked.generation, fields, services.settings.long_prompts)
+    pieces = choices(services.inference, [generation], only_one_call=asked.only_one_call)
     return await answered(
         request,
         ANTHROPIC,

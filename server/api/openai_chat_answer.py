@@ -8,12 +8,22 @@ from typing import Any
 
 import msgspec
 
-from server.api.openai_answer import FINGERPRINT, by_choice, late_error, logprobs_member, now, usage_object
+from server.api.openai_answer import (
+    FINGERPRINT,
+    Meter,
+    by_choice,
+    late_error,
+    logprobs_member,
+    now,
+    progress_member,
+    timings_object,
+    usage_object,
+)
 from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
-from server.messages.chat import Chunk, GenerationRequest, ToolCall
+from server.messages.chat import Chunk, GenerationRequest, Reading, ToolCall
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -26,11 +36,16 @@ class Asked(msgspec.Struct, frozen=True):
     only_one_call: bool = False
     legacy_calls: bool = False
     hides_reasoning: bool = False
+    with_timings: bool = False
+    reasoning_names: tuple[str, ...] = ("reasoning", "reasoning_content")
 
 
-def reasoning_members(text: str) -> dict[str, str]:
-    """Clients know one of two names; those that know both do not double the text."""
-    return {"reasoning": text, "reasoning_content": text} if text else {}
+# Clients know one of two names; those that know both do not double the text.
+REASONING_NAMES: dict[str, tuple[str, ...]] = {
+    "both": ("reasoning", "reasoning_content"),
+    "reasoning": ("reasoning",),
+    "reasoning_content": ("reasoning_content",),
+}
 
 
 def finish_reason(chunk: Chunk, has_calls: bool, legacy: bool) -> str:
@@ -53,6 +68,7 @@ def chat_object(asked: Asked, pieces: list[Piece]) -> dict[str, Any]:
         **_head(asked),
         "choices": [_choice(asked, index, chunk) for index, chunk in enumerate(chunks)],
         "usage": usage_object(totals),
+        "timings": timings_object(totals),
     }
 
 
@@ -79,13 +95,14 @@ def _head(asked: Asked) -> dict[str, Any]:
 def _choice(asked: Asked, index: int, chunk: Chunk) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": chunk.text, "refusal": None}
     if not asked.hides_reasoning:
-        message |= reasoning_members(chunk.thinking)
+        message |= dict.fromkeys(asked.reasoning_names if chunk.thinking else (), chunk.thinking)
     if chunk.tool_calls and asked.legacy_calls:
         message["function_call"] = _function(chunk.tool_calls[0])
     elif chunk.tool_calls:
         message["tool_calls"] = [_call(call, at) for at, call in enumerate(chunk.tool_calls)]
     reason = finish_reason(chunk, bool(chunk.tool_calls), asked.legacy_calls)
-    return {"index": index, "message": message, "finish_reason": reason, **logprobs_member(chunk.logprobs)}
+    tokens = {"tokens": chunk.tokens} if chunk.tokens else {}
+    return {"index": index, "message": message, "finish_reason": reason, **logprobs_member(chunk.logprobs), **tokens}
 
 
 def _function(call: ToolCall) -> dict[str, str]:
@@ -108,6 +125,8 @@ class ChatStream:
         self._totals = Totals(asked.choices)
         self._begun: set[int] = set()
         self._calls: dict[int, int] = {}
+        self._meters = {0: Meter()}
+        self._timings: dict[str, Any] = {}
 
     async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):
@@ -118,12 +137,16 @@ class ChatStream:
     def feed(self, piece: Piece) -> bytes:
         """The frames of one chunk: thoughts, text, calls, the finish, in this order."""
         index, chunk = piece
+        if chunk.reading is not None:
+            return self._progress(index, chunk.reading)
         self._totals.add(piece)
-        logprobs = logprobs_member(chunk.logprobs)
+        self._measure(piece)
+        logprobs = logprobs_member(chunk.logprobs) | ({"tokens": chunk.tokens} if chunk.tokens else {})
         frames: list[bytes] = []
         thinking = "" if self._asked.hides_reasoning else chunk.thinking
         if thinking:
-            delta = {**({} if chunk.text else {"content": ""}), **reasoning_members(thinking)}
+            named = dict.fromkeys(self._asked.reasoning_names, thinking)
+            delta = {**({} if chunk.text else {"content": ""}), **named}
             frames.append(self._frame(index, delta, logprobs))
             logprobs = {}
         is_silent_first = chunk.done and index not in self._begun and not chunk.tool_calls
@@ -144,6 +167,13 @@ class ChatStream:
     def late_error(self, error: PunaError) -> bytes:
         return late_error(error)
 
+    def _measure(self, piece: Piece) -> None:
+        """The last chunk of a choice tells its timings, with `timings_per_token` all do."""
+        index, chunk = piece
+        if self._asked.with_timings or chunk.usage is not None:
+            meter = self._meters.setdefault(index, Meter())
+            self._timings = {"timings": meter.timings(piece)}
+
     def _call_frames(self, index: int, call: ToolCall) -> list[bytes]:
         """A call in two pieces: who is called, then with what."""
         at = self._calls.get(index, 0)
@@ -159,10 +189,20 @@ class ChatStream:
         return [self._frame(index, named), self._frame(index, filled)]
 
     def _frame(
-        self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None, finish: str | None = None
+        self, index: int, delta: dict[str, Any], beside: dict[str, Any] | None = None, finish: str | None = None
     ) -> bytes:
-        if index not in self._begun and finish is None:
-            self._begun.add(index)
-            delta = {"role": "assistant", "content": "", **delta}
-        choice = {"index": index, "delta": delta, "finish_reason": finish, **(logprobs or {})}
-        return data_frame({**self._head, "choices": [choice]})
+        """`beside` are members of the choice next to its delta."""
+        choice = {"index": index, "delta": self._with_role(index, delta, finish), "finish_reason": finish}
+        timings = self._timings if finish is not None or self._asked.with_timings else {}
+        return data_frame({**self._head, "choices": [{**choice, **(beside or {})}], **timings})
+
+    def _progress(self, index: int, reading: Reading) -> bytes:
+        choice = {"index": index, "delta": self._with_role(index, {}, None), "finish_reason": None}
+        return data_frame({**self._head, "choices": [choice], **progress_member(reading)})
+
+    def _with_role(self, index: int, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
+        """The first piece of a choice says who speaks."""
+        if index in self._begun or finish is not None:
+            return delta
+        self._begun.add(index)
+        return {"role": "assistant", "content": "", **delta}

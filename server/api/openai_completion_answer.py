@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from server.api.openai_answer import FINGERPRINT, by_choice, late_error, now, usage_object
+from server.api.openai_answer import (
+    FINGERPRINT,
+    Meter,
+    by_choice,
+    late_error,
+    now,
+    progress_member,
+    timings_object,
+    usage_object,
+)
 from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import new_id
@@ -17,7 +26,7 @@ from server.messages.chat import Chunk, GenerationRequest, TokenLogprob
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One request for each choice, and how the answer shall look."""
+    """One request for each choice, and how the answer shall look. `fronts`: what each choice repeats first."""
 
     requests: tuple[GenerationRequest, ...]
     choices_per_prompt: int = 1
@@ -25,6 +34,8 @@ class Asked(msgspec.Struct, frozen=True):
     with_usage: bool = False
     echo: bool = False
     hides_reasoning: bool = False
+    fronts: tuple[str, ...] = ()
+    with_timings: bool = False
 
 
 def completion_object(asked: Asked, pieces: list[Piece]) -> dict[str, Any]:
@@ -33,9 +44,9 @@ def completion_object(asked: Asked, pieces: list[Piece]) -> dict[str, Any]:
         totals.add(piece)
     listed = []
     for index, chunk in enumerate(by_choice(pieces, len(asked.requests))):
-        front = asked.requests[index].prompt if asked.echo else ""
+        front = asked.fronts[index] if asked.fronts else ""
         listed.append(_choice(asked, index, chunk, front, len(front)))
-    return {**_head(asked), "choices": listed, "usage": usage_object(totals)}
+    return {**_head(asked), "choices": listed, "usage": usage_object(totals), "timings": timings_object(totals)}
 
 
 def _head(asked: Asked) -> dict[str, Any]:
@@ -53,6 +64,8 @@ def _choice(asked: Asked, index: int, chunk: Chunk, front: str, offset: int) -> 
     choice: dict[str, Any] = {"text": front + chunk.text, "index": index, "finish_reason": _reason(chunk)}
     if chunk.thinking and not asked.hides_reasoning:
         choice["reasoning_content"] = chunk.thinking
+    if chunk.tokens:
+        choice["tokens"] = chunk.tokens
     if asked.requests[index].logprobs:
         choice["logprobs"] = _logprobs(chunk.logprobs, offset, asked.requests[index].top_logprobs)
     return choice
@@ -87,6 +100,7 @@ class CompletionStream:
         self._head = _head(asked)
         self._totals = Totals(asked.choices_per_prompt)
         self._lengths: dict[int, int] = {}
+        self._meters = {0: Meter()}
 
     async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):
@@ -96,14 +110,26 @@ class CompletionStream:
 
     def feed(self, piece: Piece) -> bytes:
         index, chunk = piece
+        if chunk.reading is not None:
+            silent = {"text": "", "index": index, "finish_reason": None}
+            return data_frame({**self._head, "choices": [silent], **progress_member(chunk.reading)})
         self._totals.add(piece)
-        front = self._asked.requests[index].prompt if self._asked.echo and index not in self._lengths else ""
+        front = self._asked.fronts[index] if self._asked.fronts and index not in self._lengths else ""
         offset = self._lengths.get(index, 0) + len(front)
         self._lengths[index] = offset + len(chunk.text)
-        shows = chunk.text or front or chunk.logprobs or (chunk.thinking and not self._asked.hides_reasoning)
+        shows = (
+            chunk.text
+            or front
+            or chunk.logprobs
+            or chunk.tokens
+            or (chunk.thinking and not self._asked.hides_reasoning)
+        )
         if not shows and not chunk.done:
             return b""
-        return data_frame({**self._head, "choices": [_choice(self._asked, index, chunk, front, offset)]})
+        timings: dict[str, Any] = {}
+        if self._asked.with_timings or chunk.usage is not None:
+            timings = {"timings": self._meters.setdefault(index, Meter()).timings(piece)}
+        return data_frame({**self._head, "choices": [_choice(self._asked, index, chunk, front, offset)], **timings})
 
     def end(self) -> bytes:
         if not self._asked.with_usage:

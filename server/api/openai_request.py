@@ -49,6 +49,13 @@ def read_think(fields: Fields) -> Think:
     return think_of_effort(fields.text("think"))
 
 
+def read_budget(fields: Fields) -> int | None:
+    """The most tokens of thought that `reasoning` allows."""
+    reasoning = fields.fields("reasoning")
+    limit = reasoning.integer("max_tokens") if reasoning is not None else None
+    return limit if limit is None or limit >= 0 else None
+
+
 def hides_reasoning(fields: Fields) -> bool:
     """Whether the model may think, but its thoughts are not wanted."""
     reasoning = fields.fields("reasoning")
@@ -101,7 +108,7 @@ def read_limit(fields: Fields, *names: str) -> int | None:
 
 
 def read_choices(fields: Fields) -> int:
-    count = fields.integer("n")
+    count = fields.integer("n" if "n" in fields else "n_cmpl")
     if count is not None and not 1 <= count <= MAX_CHOICES:
         raise fields.refuse("n", f"'n' must be between 1 and {MAX_CHOICES}.")
     return count or 1

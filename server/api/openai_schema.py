@@ -66,14 +66,21 @@ LIMITS: dict[str, Schema] = {
     "max_completion_tokens": {**WHOLE, "minimum": 0},
     "n_predict": WHOLE,
     "n": between(1, 8),
+    "n_cmpl": between(1, 8),
 }
 REASONING: dict[str, Schema] = {
     "reasoning_effort": EFFORT,
-    "reasoning": members(effort=EFFORT, enabled=FLAG, exclude=FLAG),
+    "reasoning": members(effort=EFFORT, enabled=FLAG, exclude=FLAG, max_tokens=WHOLE),
     "chat_template_kwargs": members(enable_thinking=FLAG),
     "think": either(FLAG, EFFORT),
 }
-STREAMING: dict[str, Schema] = {"stream": FLAG, "stream_options": members(include_usage=FLAG)}
+STREAMING: dict[str, Schema] = {
+    "stream": FLAG,
+    "stream_options": members(include_usage=FLAG),
+    "timings_per_token": FLAG,
+    "return_tokens": FLAG,
+    "return_progress": FLAG,
+}
 FORMATS: dict[str, Schema] = {"response_format": FORMAT, "json_schema": OBJECT, "format": ANYTHING}
 
 CHAT = members(

@@ -12,7 +12,7 @@ from server.api.responses_api_items import read_items
 from server.api.responses_api_store import StoredResponses
 from server.api.responses_api_tools import Offer, read_offer
 from server.api.wire_fields import Fields, kind_of
-from server.api.wire_options import Running, read_model, read_running
+from server.api.wire_options import Running, read_model, read_running, refuse_two_forms
 from server.api.wire_runs import as_count
 from server.errors import NotFound
 from server.messages.chat import GenerationRequest, Message
@@ -50,6 +50,7 @@ def read_response(fields: Fields, headers: Headers, kept: StoredResponses) -> As
     own = {"temperature": fields.number("temperature"), "top_p": fields.number("top_p"), "num_predict": limit}
     running = read_running(fields, headers, own)
     generation = _generation(fields, model, messages, offer, running)
+    refuse_two_forms(generation)
     return Asked(
         as_count(generation) if limit == 0 else generation,
         offer,
@@ -74,11 +75,9 @@ def _generation(
         must_call=offer.tooling.must_call,
         think=think_of_effort(reasoning.text("effort")),
         format=_format(fields),
-        options=running.options,
         default_options=DEFAULT_OPTIONS,
-        keep_alive_seconds=running.keep_alive_seconds,
+        **running.generation(),
         truncate=truncate,
-        shift=running.shift,
         logprobs=_LOGPROBS in fields.items("include"),
         top_logprobs=top_logprobs,
     )

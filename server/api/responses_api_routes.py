@@ -16,6 +16,7 @@ from server.api.services import services_of
 from server.api.wire_answer import answered, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
+from server.api.wire_options import as_set
 from server.api.wire_reading import takes
 from server.api.wire_runs import choices
 
@@ -38,8 +39,9 @@ async def create(request: Request, fields: Fields) -> ASGIApp:
         if asked.is_kept:
             kept.keep(Stored(asked.items, response))
 
+    generation = as_set(asked.generation, fields, services_of(request).settings.long_prompts)
     only_one = asked.offer.tooling.only_one
-    pieces = choices(services_of(request).inference, [asked.generation], only_one_call=only_one)
+    pieces = choices(services_of(request).inference, [generation], only_one_call=only_one)
     writer = ResponseWriter(asked, keep)
     return await answered(request, OPENAI, pieces, whole=writer.whole, stream=writer if asked.stream else None)
 

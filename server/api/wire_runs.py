@@ -83,6 +83,7 @@ class Totals:
     def __init__(self, choices_per_prompt: int = 1) -> None:
         self._per_prompt = choices_per_prompt
         self.prompt_tokens = self.cached_tokens = self.answer_tokens = self.thinking_tokens = 0
+        self.prompt_ns = self.answer_ns = 0
 
     def add(self, piece: Piece) -> None:
         usage = piece.chunk.usage
@@ -91,5 +92,7 @@ class Totals:
         if piece.choice % self._per_prompt == 0:
             self.prompt_tokens += usage.prompt_tokens
             self.cached_tokens += usage.cached_tokens
+            self.prompt_ns += usage.prompt_ns
         self.answer_tokens += usage.eval_tokens
+        self.answer_ns += usage.eval_ns
         self.thinking_tokens += usage.thinking_tokens

@@ -53,7 +53,7 @@ class Stream:
         self._fed = 0
         self._visible = vocabulary.visible_pieces(submit.visible)
         self._text = AnswerText(submit.sampling.stop, with_chances=submit.logprobs is not None)
-        self._untold_cut = cut_tokens
+        self._has_told = False
         self._untold_tokens: list[int] = []
         self._started_ns = self._answered_ns = 0
 
@@ -147,9 +147,21 @@ class Stream:
     def _delta(self, text: str, entries: tuple[TokenLogprob, ...]) -> list[Event]:
         if not text and not entries and not self._untold_tokens:
             return []
-        cut, self._untold_cut = self._untold_cut, 0
         tokens, self._untold_tokens = tuple(self._untold_tokens), []
-        return [Delta(id=self.id, text=text, logprobs=entries, cut_tokens=cut, tokens=tokens)]
+        if self._has_told:
+            return [Delta(id=self.id, text=text, logprobs=entries, tokens=tokens, generated=self.generated)]
+        self._has_told = True
+        first = Delta(
+            id=self.id,
+            text=text,
+            logprobs=entries,
+            cut_tokens=self.cut_tokens,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            tokens=tokens,
+            generated=self.generated,
+        )
+        return [first]
 
     def finished(self, reason: Reason, now_ns: int) -> Finished:
         answered = self._answered_ns or now_ns

@@ -95,9 +95,15 @@ async def _generate(
     reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
     parser = reading.parser
     said: list[str] = []
-    cut_tokens = 0
+    thoughts: list[str] = []
+    untold = (0, 0)  # what the prompt has of tokens, and of cached ones: told once
+    generated = cut_tokens = 0
 
     def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = (), tokens: tuple[int, ...] = ()) -> Chunk:
+        if parsed.thinking:
+            thoughts.append(parsed.thinking)
+        nonlocal untold
+        (prompt_tokens, cached_tokens), untold = untold, (0, 0)
         return Chunk(
             text=parsed.content,
             thinking=parsed.thinking,
@@ -106,6 +112,9 @@ async def _generate(
             tokens=tokens,
             dropped_messages=prompt.dropped,
             cut_tokens=cut_tokens,
+            eval_tokens=generated,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
         )
 
     events = lease.runner.generate(
@@ -127,7 +136,10 @@ async def _generate(
         async for event in events:
             if isinstance(event, Delta):
                 said.append(event.text)
+                if event.prompt_tokens:
+                    untold = (event.prompt_tokens, event.cached_tokens)
                 cut_tokens = cut_tokens or event.cut_tokens
+                generated = event.generated
                 parsed = parser.feed(event.text)
                 if parsed or event.logprobs or event.tokens:
                     yield piece(parsed, event.logprobs, event.tokens)
@@ -137,7 +149,8 @@ async def _generate(
                 rest = parser.flush()
                 if rest:
                     yield piece(rest)
-                yield await _last(request, lease, prompt, "".join(said), event)
+                thought = len(await lease.runner.tokenize("".join(thoughts))) if thoughts else 0
+                yield await _last(request, lease, prompt, "".join(said), event, thought)
 
 
 def _reading(event: PromptProgress) -> Reading:
@@ -149,9 +162,11 @@ def _reading(event: PromptProgress) -> Reading:
     )
 
 
-async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished) -> Chunk:
+async def _last(
+    request: GenerationRequest, lease: Lease, prompt: Prompt, said: str, finished: Finished, thinking_tokens: int
+) -> Chunk:
     context: tuple[int, ...] = ()
-    if not request.is_chat and not request.raw:
+    if not request.is_chat and not request.raw and not request.token_prompt:
         context = await lease.runner.tokenize(prompt.text + said, cuts=prompt.cuts)
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
@@ -159,6 +174,7 @@ async def _last(request: GenerationRequest, lease: Lease, prompt: Prompt, said: 
         prompt_ns=finished.prompt_ns,
         eval_tokens=finished.eval_tokens,
         eval_ns=finished.eval_ns,
+        thinking_tokens=min(thinking_tokens, finished.eval_tokens),
     )
     return Chunk(
         done=True,

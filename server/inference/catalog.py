@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidTemplate, ModelNotFound, PunaError
+from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound, PunaError
 from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
@@ -44,13 +45,19 @@ class Catalog:
     """Names to entries. Everything that reads the disk runs in a worker thread.
 
     `go_template` is the setting OLLAMA_GO_TEMPLATE. `install_starter` brings the starter model into a folder that has
-    not had it yet, when it is asked for by name.
+    not had it yet, when it is asked for by name. `aliases` are patterns of names that are not installed, each with the
+    model that answers in their place; the first that fits counts.
     """
 
     def __init__(
-        self, store: Store, go_template: bool | None = None, install_starter: Callable[[], bool] = lambda: False
+        self,
+        store: Store,
+        go_template: bool | None = None,
+        install_starter: Callable[[], bool] = lambda: False,
+        aliases: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.store = store
+        self._aliases = aliases
         self._go_template = go_template
         self._install_starter = install_starter
         self._choices: dict[tuple[str, str], TemplateChoice] = {}  # by digest, and by renderer: a name may decide it
@@ -66,8 +73,23 @@ class Catalog:
         try:
             model = self._installed(name)
         except ModelNotFound as error:
-            raise lookup.missing(raw, name, endpoint) from error
+            stand_in = self._stand_in(name)
+            if stand_in is None:
+                raise lookup.missing(raw, name, endpoint) from error
+            model = stand_in
         return Entry(model, self._choice(model))
+
+    def _stand_in(self, name: ModelName) -> Model | None:
+        """The model that answers under this name, if one does."""
+        spellings = {name.short, name.short.removesuffix(":latest")}
+        for pattern, target in self._aliases:
+            if any(fnmatchcase(spelling.lower(), pattern.lower()) for spelling in spellings):
+                try:
+                    return self._installed(ModelName.parse(target))
+                except (ModelNotFound, InvalidModelName) as error:
+                    log.warning("%s stands in for %s, but cannot be used: %s", target, name.short, error)
+                    return None
+        return None
 
     def _installed(self, name: ModelName) -> Model:
         try:

@@ -16,6 +16,8 @@ async def build_prompt(request: GenerationRequest, entry: Entry, lease: Lease) -
     async def count_tokens(text: str, cuts: tuple[int, ...]) -> int:
         return len(await runner.tokenize(text, cuts=cuts))
 
+    if request.token_prompt:
+        return Prompt(text=await runner.detokenize(request.token_prompt))
     window = Window(
         context_tokens=loaded.context_tokens,
         count_tokens=count_tokens,

@@ -40,7 +40,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What any dialect asks for.
 
-    A chat has `messages`; a completion has `prompt` and perhaps `suffix`, `system`, `template`, `context`, `raw`.
+    A chat has `messages`; a completion has `prompt` or `token_prompt`, and perhaps `suffix`, `system`, `template`,
+    `context`, `raw`.
     `options` is the client's own mapping, merged over the model's when the model is known.
     `keep_alive_seconds`: None keeps what the runner has; negative is for ever.
     `format` is raw JSON text ("" for none).
@@ -128,9 +129,10 @@ FinishReason = Literal["stop", "length", "load", "unload"]
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of an answer. The last one has `done`; a debug answer has `rendered` and nothing else.
 
-    `prompt_tokens` is on the first chunk where the count is known by then, else 0. `stop_text`, on the last one, is
-    the stop string that ended the answer, "" where something else did. `dropped_messages` of the history and
-    `cut_tokens` of the prompt were left out because they did not fit; every piece of text says so.
+    `prompt_tokens` and `cached_tokens` are on the first chunk of text, `eval_tokens` on every one: how many the answer
+    has up to here. `stop_text`, on the last one, is the stop string that ended the answer, "" where something else
+    did. `dropped_messages` of the history and `cut_tokens` of the prompt were left out because they did not fit; every
+    piece of text says so.
     """
 
     text: str = ""
@@ -146,6 +148,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     dropped_messages: int = 0
     cut_tokens: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    eval_tokens: int = 0
     stop_text: str = ""
     tokens: tuple[int, ...] = ()
     reading: Reading | None = None

@@ -193,14 +193,18 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="delta"):
-    """Whole characters of an answer; never a beginning of a stop string that may still match. `cut_tokens`, on the
-    first one, is how many tokens of the prompt were left out. `tokens`: the ids sampled since the last one, where they
-    were asked for."""
+    """Whole characters of an answer; never a beginning of a stop string that may still match. On the first one:
+    `cut_tokens`, how many tokens of the prompt were left out, `prompt_tokens`, those that remain, and `cached_tokens`
+    of them. `tokens`: the ids sampled since the last one, where they were asked for. `generated` counts the tokens of
+    the answer up to here."""
 
     id: int
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     cut_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated: int = 0
     tokens: tuple[int, ...] = ()
 
 

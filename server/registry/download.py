@@ -129,6 +129,14 @@ class Download:
             self.ended.set()
 
     async def _fetch(self) -> None:
+        """While the model folder moves nothing can begin, and it does not move before this has ended."""
+        self._blobs.gate.enter()
+        try:
+            await self._fetch_into_folder()
+        finally:
+            self._blobs.gate.leave()
+
+    async def _fetch_into_folder(self) -> None:
         partial = self._partial = await anyio.to_thread.run_sync(Partial.open, self.path, self.total)
         stop_listening = self._limits.listen(self._news.notify)
         try:

@@ -92,7 +92,9 @@ async def serve(
             _registry(store, settings, address) as registry,
             Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
         ):
-            catalog = Catalog(store, settings.go_template, partial(install_starter, store))
+            catalog = Catalog(
+                store, settings.go_template, partial(install_starter, store), aliases=settings.model_aliases
+            )
             services = Services(
                 settings=settings,
                 address=address,

@@ -107,6 +107,24 @@ def _read_origin(entry: str) -> str:
     return entry.removesuffix("/") if match[2] else entry
 
 
+def _read_aliases(text: str) -> tuple[tuple[str, str], ...]:
+    """`pattern=model` pairs, the pattern with any number of `*`."""
+    pairs = [entry.partition("=") for entry in text.split(",") if entry.strip()]
+    found = tuple((pattern.strip(), model.strip()) for pattern, _, model in pairs)
+    if not all(pattern and model for pattern, model in found):
+        raise ValueError(text)
+    return found
+
+
+def choice(*allowed: str) -> Kind:
+    def read(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError(text)
+        return text.lower()
+
+    return Kind("choice", read, "one of " + ", ".join(allowed), allowed)
+
+
 def _read_hosts(text: str) -> tuple[str, ...]:
     return tuple(_read_host(entry.strip().lower()) for entry in text.split(",") if entry.strip())
 
@@ -142,6 +160,7 @@ DURATION = Kind("duration", _read_seconds, "a duration such as 300ms, 10m or 1h3
 KV_TYPE = Kind("choice", _read_kv_type, "one of " + ", ".join(KV_TYPES), KV_TYPES)
 FOLDER = Kind("folder", _read_folder, "the path of a folder")
 TEXT = Kind("text", str, "any text")
+ALIASES = Kind("list", _read_aliases, "a comma-separated list of pattern=model, such as claude-*=qwen3,gpt-4o=llama3.2")
 ORIGINS = Kind(
     "list",
     _read_origins,

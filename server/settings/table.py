@@ -8,6 +8,7 @@ from typing import Any
 from server.errors import InvalidSetting
 from server.settings.kinds import (
     ADDRESS,
+    ALIASES,
     BOOLEAN,
     DURATION,
     FOLDER,
@@ -18,6 +19,7 @@ from server.settings.kinds import (
     TEXT,
     TRISTATE,
     Kind,
+    choice,
     whole_number,
 )
 
@@ -120,6 +122,14 @@ SETTINGS: tuple[Setting, ...] = (
             default_words="automatic", hidden=True),
     Setting("OLLAMA_DEBUG_LOG_REQUESTS", "log_requests", BOOLEAN, "false",
             "Keep the body of every request in a temporary folder", LOGS, hidden=True),
+    Setting("PUNA_MODEL_ALIASES", "model_aliases", ALIASES, "",
+            "Models that answer under names that are not installed, such as `claude-*=qwen3` (comma-separated)",
+            MODELS, default_words="none"),
+    Setting("PUNA_LONG_PROMPTS", "long_prompts", choice("auto", "drop", "refuse"), "auto",
+            "What becomes of a conversation that is too long for the context under `/v1`: drop the oldest messages, "
+            "refuse it, or as its API does (auto)", MODELS),
+    Setting("PUNA_REASONING_FIELD", "reasoning_field", choice("both", "reasoning", "reasoning_content"), "both",
+            "Name of the thoughts in answers of `/v1/chat/completions`", MODELS, hidden=True),
     Setting("OLLAMA_NOHISTORY", "nohistory", BOOLEAN, "false",
             "Do not keep the prompts of interactive sessions", TERMINAL, hidden=True, needs_restart=False),
     Setting("OLLAMA_EDITOR", "editor", TEXT, "",

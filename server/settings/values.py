@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     download_speed_bytes: int = 0
     registries: tuple[str, ...] = ()
     go_template: bool | None = None
+    model_aliases: tuple[tuple[str, str], ...] = ()
+    long_prompts: Literal["auto", "drop", "refuse"] = "auto"
+    reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
     log_level: int = logging.INFO
     log_requests: bool = False
     nohistory: bool = False

@@ -11,7 +11,9 @@ import httpx2
 from server.messages.chat import Chunk, GenerationRequest, ToolCall, ToolFunction, Usage
 from tests.api.conftest import Script
 
-USAGE = Usage(prompt_tokens=9, cached_tokens=5, eval_tokens=3, thinking_tokens=2)
+USAGE = Usage(
+    prompt_tokens=9, cached_tokens=5, eval_tokens=3, thinking_tokens=2, prompt_ns=2_000_000, eval_ns=6_000_000
+)
 STOP = Chunk(done=True, reason="stop", usage=USAGE)
 LENGTH = Chunk(done=True, reason="length", usage=USAGE)
 HELLO = (Chunk(text="Hel"), Chunk(text="lo"), STOP)

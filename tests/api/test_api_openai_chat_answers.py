@@ -63,7 +63,31 @@ async def test_the_object(server: Server) -> None:
             "prompt_tokens_details": {"cached_tokens": 5},
             "completion_tokens_details": {"reasoning_tokens": 2},
         },
+        "timings": {
+            "cache_n": 5,
+            "prompt_n": 4,
+            "prompt_ms": 2.0,
+            "prompt_per_token_ms": 0.5,
+            "prompt_per_second": 2000.0,
+            "predicted_n": 3,
+            "predicted_ms": 6.0,
+            "predicted_per_token_ms": 2.0,
+            "predicted_per_second": 500.0,
+        },
     }
+
+
+async def test_timings_in_a_stream(server: Server) -> None:
+    """compat-api 158, 174"""
+    server.inference.script = script(
+        Chunk(text="Hel", prompt_tokens=9, cached_tokens=5, eval_tokens=1), Chunk(text="lo", eval_tokens=2), STOP
+    )
+    *pieces, finish, _ = frames(await server.post(PATH, body(stream=True)))
+    assert all("timings" not in chunk for chunk in pieces)
+    assert (finish["timings"]["predicted_n"], finish["timings"]["prompt_n"]) == (3, 4)
+    found = frames(await server.post(PATH, body(stream=True, timings_per_token=True)))[:-1]
+    assert [chunk["timings"]["predicted_n"] for chunk in found] == [1, 2, 3]
+    assert {(chunk["timings"]["prompt_n"], chunk["timings"]["cache_n"]) for chunk in found} == {(4, 5)}
 
 
 async def test_calls_in_the_object(server: Server) -> None:

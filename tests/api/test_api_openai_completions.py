@@ -52,6 +52,15 @@ async def test_prompts_and_choices(server: Server) -> None:
     assert (value["usage"]["prompt_tokens"], value["usage"]["completion_tokens"]) == (18, 12)
 
 
+async def test_prompts_of_token_ids(server: Server) -> None:
+    """compat-api 180"""
+    await server.post(PATH, body(prompt=[1, 2, 3]))
+    value = (await server.post(PATH, body(prompt=[[4, 5], [6]]))).json()
+    assert len(value["choices"]) == 2
+    assert [request.token_prompt for request in server.inference.asked] == [(1, 2, 3), (4, 5), (6,)]
+    assert {request.prompt for request in server.inference.asked} == {""}
+
+
 async def test_the_members_of_a_request(server: Server) -> None:
     """compat-api 178, 184, 189"""
     await server.post(PATH, body(raw=True, suffix="}", seed=3, max_tokens=5, stop="END"))
@@ -64,7 +73,12 @@ async def test_the_members_of_a_request(server: Server) -> None:
     "members",
     [
         {"prompt": [["x"]]},
-        {"prompt": [1, 2]},
+        {"prompt": [1, -2]},
+        {"prompt": [1, True]},
+        {"prompt": [[1], []]},
+        {"prompt": [[1], "a"]},
+        {"prompt": [[1]] * 65},
+        {"prompt": []},
         {"prompt": 5},
         {"best_of": 3, "n": 1},
         {"logprobs": 21},

@@ -31,6 +31,9 @@ GOOD: dict[str, tuple[str, Any]] = {
     "OLLAMA_LOAD_TIMEOUT": ("0", 0.0),
     "OLLAMA_GO_TEMPLATE": ("f", False),
     "OLLAMA_DEBUG_LOG_REQUESTS": ("t", True),
+    "PUNA_MODEL_ALIASES": ("claude-*=m, gpt=n/m:1", (("claude-*", "m"), ("gpt", "n/m:1"))),
+    "PUNA_LONG_PROMPTS": ("Refuse", "refuse"),
+    "PUNA_REASONING_FIELD": ("reasoning", "reasoning"),
     "OLLAMA_NOHISTORY": ("1", True),
     "OLLAMA_EDITOR": ("nano -w", "nano -w"),
 }
@@ -53,6 +56,9 @@ BAD: dict[str, tuple[str, str]] = {
     "OLLAMA_LOAD_TIMEOUT": ("soon", "a duration"),
     "OLLAMA_GO_TEMPLATE": ("-", "true, false or empty for automatic"),
     "OLLAMA_DEBUG_LOG_REQUESTS": ("j", "true or false"),
+    "PUNA_MODEL_ALIASES": ("claude-*", "a comma-separated list of pattern=model"),
+    "PUNA_LONG_PROMPTS": ("keep", "one of auto, drop, refuse"),
+    "PUNA_REASONING_FIELD": ("thoughts", "one of both, reasoning, reasoning_content"),
     "OLLAMA_NOHISTORY": ("never", "true or false"),
 }
 ANY_TEXT = {"OLLAMA_EDITOR"}
