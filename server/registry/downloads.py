@@ -78,7 +78,6 @@ class Downloads:
     def _begin(self, session: Session, layer: Layer, digest: str) -> Download:
         source = BlobSource(session, digest, layer.size)
         download = Download(digest, layer.size, source, self._blobs, self._limits, self._patience)
-        self._blobs.gate.enter()  # until it has ended, which may be after the last who wanted it has left
         self._running[digest] = download
         self._tasks.start_soon(self._run, download)
         return download
@@ -90,7 +89,6 @@ class Downloads:
                 await anyio.to_thread.run_sync(self._notes.remove, download.digest)
         finally:
             del self._running[download.digest]
-            self._blobs.gate.leave()
 
     def check_space(self, layers: Iterable[Layer], model: str) -> None:
         """Before the first byte: what is missing of the layers, and of what runs already, must fit. Blocking.
