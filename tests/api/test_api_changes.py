@@ -256,7 +256,6 @@ async def test_show(server: Server, models: pathlib.Path) -> None:
         ("/api/pull", {}, 400, "invalid model name"),  # native-api 282
         ("/api/pull", {"model": "a b"}, 400, "invalid model name"),
         ("/api/pull", {"model": "m:cloud:local"}, 400, 'use either :local or :cloud, not both: "m:cloud:local"'),
-        ("/api/pull", {"model": "llama3.2"}, 501, "pulling models is not built yet"),
         ("/api/push", {}, 400, "model is required"),  # native-api 288
         ("/api/push", {"model": "a b"}, 400, "invalid model name"),
         ("/api/push", {"model": "nosuch"}, 404, "model 'nosuch' not found"),
