@@ -67,7 +67,7 @@ class Catalog:
         try:
             model = self._installed(name)
         except ModelNotFound as error:
-            raise lookup.missing(raw, name, endpoint) from error
+            raise lookup.missing(raw, self.store.resolve(name.full), endpoint) from error
         if endpoint != "show" and model.model_path is not None and not model.model_path.is_file():
             raise lookup.without_weights(raw, model.model_path)
         self._remember_details(model)
