@@ -189,6 +189,7 @@ def written(folder: pathlib.Path) -> dict[str, str]:
 
 
 async def test_request_bodies_are_written_down_when_asked_for(start: Start, temporary_folder: pathlib.Path) -> None:
+    """runtime 97"""
     server = start(log_requests=True)
     await server.post("/api/chat", {"model": "m", "messages": [{}]}, headers={"authorization": "Bearer secret"})
     (body_name, body), (script_name, script) = written(temporary_folder).items()
