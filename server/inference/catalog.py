@@ -77,7 +77,7 @@ class Catalog:
         except ModelNotFound as error:
             stand_in = self._stand_in(name)
             if stand_in is None:
-                raise lookup.missing(raw, name, endpoint) from error
+                raise lookup.missing(raw, self.store.resolve(name.full), endpoint) from error
             model = stand_in
         path = model.model_path
         if endpoint != "show" and path is not None and not (path.is_file() or path.is_symlink()):

@@ -20,6 +20,7 @@ from server.serve import BackgroundServer, PortTaken
 from server.serve.listener import listen
 from server.settings import SETTINGS, Settings
 from tests.golden.server import RunningServer, running_server
+from tests.serve.installed import server_with_models
 
 WAIT_SECONDS = 60.0
 
@@ -76,6 +77,16 @@ def test_variables_of_others_are_in_the_log_without_their_passwords(models: path
         assert "HTTPS_PROXY=http://...@proxy.example:8080" in server.log
         assert "OLLAMA_VULKAN is set, but means nothing to Puna" in server.log
         assert "secret" not in server.log
+
+
+def test_the_log_tells_of_the_machine_and_of_what_runners_say(models: pathlib.Path) -> None:
+    """runtime 39, 40, 100"""
+    with server_with_models(models, OLLAMA_DEBUG="1") as server, Client(server.base) as client:
+        client.load("m")
+        [runner] = [model["pid"] for model in client.status()["models"]]
+        assert "inference compute id=" in server.log
+        assert re.search(r"vram-based default context .*default_num_ctx=\d+", server.log)
+        assert f"[{runner}] " in server.log
 
 
 def test_a_model_folder_that_cannot_be_made_is_named_once(tmp_path: pathlib.Path) -> None:

@@ -65,6 +65,19 @@ def test_names_that_are_none(native: Native, name: str) -> None:
         assert (answer.status_code, answer.json()) == (400, {"error": "invalid model name"})
 
 
+def test_an_unknown_name_is_told_in_the_spelling_of_what_is_installed(native: Native) -> None:
+    """native-api 62 to 64"""
+    for path, sentence in {
+        "/api/generate": "model 'M:Nosuch' not found",
+        "/api/chat": "model 'M:Nosuch' not found",
+        "/api/embed": 'model "M:Nosuch" not found, try pulling it first',
+        "/api/embeddings": 'model "M:Nosuch" not found, try pulling it first',
+        "/api/show": "model 'm:Nosuch' not found",
+    }.items():
+        answer = native.post(path, model="M:Nosuch")
+        assert (answer.status_code, answer.json()) == (404, {"error": sentence})
+
+
 def test_an_embedding_model_is_unloaded_by_generate(native: Native) -> None:
     """native-api 77: no complaint about what it cannot do"""
     assert native.post("/api/embed", model="e", input="SKY").status_code == 200
