@@ -37,7 +37,8 @@ class _LeftOut:
     async def over(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         async with aclosing(pieces):
             async for piece in pieces:
-                self.headers |= left_out(piece.chunk)
+                if piece.chunk.dropped_messages or piece.chunk.cut_tokens:
+                    self.headers |= left_out(piece.chunk)
                 yield piece
 
 
