@@ -80,6 +80,14 @@ class Discovery:
         devices = await self.devices()
         return await anyio.to_thread.run_sync(self._measure, devices, abandon_on_cancel=True)
 
+    async def process_memory(self, pid: int) -> dict[str, int]:
+        """What a process holds of each GPU, in bytes per pool, as far as drivers tell."""
+        pools = {device.uuid: device.pool for device in await self.devices() if device.uuid}
+        if not pools:
+            return {}
+        held = await anyio.to_thread.run_sync(self._driver.process_bytes, pid, abandon_on_cancel=True)
+        return {pools[uuid]: size for uuid, size in held.items() if uuid in pools}
+
     def close(self) -> None:
         self._driver.close()
 

@@ -135,7 +135,8 @@ class Downloads:
             raise DownloadRuns("this file is being downloaded; cancel that first")
         if digest not in {self._digest(blob) for blob, _ in self._kept_blobs()}:
             raise NotFound("nothing of this file is there")
-        freed = partial.clear(self._blobs.path(digest))
+        with self._blobs.gate.visit():
+            freed = partial.clear(self._blobs.path(digest))
         self._notes.remove(digest)
         return freed
 

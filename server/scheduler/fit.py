@@ -68,7 +68,7 @@ def fit_of(order: Order, devices: tuple[Device, ...], room: Mapping[str, int]) -
     assert taken is not None  # placement always says how it came to its numbers
     names = {device.pool: device.description or device.name for device in devices}
     pools = tuple(_pool_fit(each, names, room) for each in taken.devices if each.total_bytes)
-    verdict = _verdict(taken, pools)
+    verdict = "too large" if _is_shared_too_small(pools, devices) else _verdict(taken, pools)
     plan = candidate.plan
     return Fit(
         model=order.name,
@@ -93,6 +93,17 @@ def _pool_fit(device: DeviceFootprint, names: Mapping[str, str], room: Mapping[s
     return PoolFit(device.pool, name, device.parts, device.total_bytes, room.get(device.pool))
 
 
+def _is_shared_too_small(pools: tuple[PoolFit, ...], devices: tuple[Device, ...]) -> bool:
+    """An integrated GPU's memory is the system's: what both hold must fit into it together."""
+    shared = {device.pool for device in devices if device.is_integrated}
+    if not any(pool.pool in shared for pool in pools):
+        return False
+    host = next((pool for pool in pools if pool.pool == CPU_POOL), None)
+    if host is None or host.room_bytes is None:
+        return False
+    return host.total_bytes + sum(pool.total_bytes for pool in pools if pool.pool in shared) > host.room_bytes
+
+
 def _verdict(taken: Footprint, pools: tuple[PoolFit, ...]) -> Verdict:
     if not all(pool.is_held for pool in pools):
         return "too large"
@@ -108,19 +119,17 @@ def _sentence(
     model: str, context: int, slots: int, taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict
 ) -> str:
     streams = f" for {slots} answers at once" if slots > 1 else ""
-    amount = f"{'about ' if taken.basis == 'about' else ''}{size_text(taken.total_bytes)}"
+    about = "about " if taken.basis == "about" else ""
     measured = ", as measured when it was loaded last" if taken.basis == "measured" else ""
-    first = f"{model} with {context} tokens of context{streams} takes {amount}{measured}: {_shares(pools)}."
+    total = f"{size_text(taken.total_bytes)}: " if len(pools) > 1 else ""
+    shares = f"{about}{total}{' and '.join(map(_share, pools))}"
+    first = f"{model} with {context} tokens of context{streams} takes {shares}{measured}."
     return f"{first} {_ending(taken, pools, verdict)}"
 
 
-def _shares(pools: tuple[PoolFit, ...]) -> str:
-    found = []
-    for pool in pools:
-        free = "" if pool.room_bytes is None else f" ({size_text(pool.room_bytes)} free for models)"
-        of = "of" if pool.pool == CPU_POOL else "on"
-        found.append(f"{size_text(pool.total_bytes)} {of} {pool.name}{free}")
-    return " and ".join(found)
+def _share(pool: PoolFit) -> str:
+    free = "" if pool.room_bytes is None else f" ({size_text(pool.room_bytes)} free for models)"
+    return f"{size_text(pool.total_bytes)} {'of' if pool.pool == CPU_POOL else 'on'} {pool.name}{free}"
 
 
 def _ending(taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict) -> str:

@@ -107,11 +107,14 @@ def _taken(entry: Mapping[str, Mapping[str, int]]) -> Taken:
 # ---- reading a load ------------------------------------------------------------------------------------------------
 
 
-def taken_by(loaded: Loaded, devices: Sequence[Device], plan: LaunchPlan, estimate: Footprint, resident: int) -> Taken:
+def taken_by(
+    loaded: Loaded, devices: Sequence[Device], plan: LaunchPlan, estimate: Footprint, resident: Mapping[str, int]
+) -> Taken:
     """What a load took by pool and kind, from the engine's report; empty where it made none.
 
-    `resident` are the bytes that the process has in memory, 0 where nobody knows. Weights that are mapped are reported
-    with everything between the first and the last of them, so no more than was expected counts.
+    `resident` are the bytes that the process has in each pool, as far as they are known; what no buffer explains is
+    overhead. Weights that are mapped are reported with everything between the first and the last of them, so no more
+    than was expected counts, and what is resident says nothing.
     """
     found: dict[str, dict[str, int]] = {}
     for buffer in loaded.buffers:
@@ -119,15 +122,15 @@ def taken_by(loaded: Loaded, devices: Sequence[Device], plan: LaunchPlan, estima
         if buffer.kind != "other":
             kinds = found.setdefault(pool, {})
             kinds[buffer.kind] = kinds.get(buffer.kind, 0) + buffer.bytes
-    host = found.get(CPU_POOL)
-    if host is not None and plan.use_mmap and "weights" in host:
-        expected = next((each.bytes_of("weights") for each in estimate.devices if each.pool == CPU_POOL), 0)
-        host["weights"] = min(host["weights"], expected)
-    elif host is not None and resident:
-        # The memory to compute in is there but hardly touched yet, so it is no part of what is resident.
-        kept = sum(size for kind, size in host.items() if kind != "compute")
-        if resident > kept:
-            host["overhead"] = resident - kept
+    for pool, kinds in found.items():
+        if pool == CPU_POOL and plan.use_mmap:
+            expected = next((each.bytes_of("weights") for each in estimate.devices if each.pool == pool), 0)
+            kinds["weights"] = min(kinds.get("weights", 0), expected)
+            continue
+        # A processor's memory to compute in is hardly touched yet, so it is no part of what is resident.
+        kept = sum(size for kind, size in kinds.items() if pool != CPU_POOL or kind != "compute")
+        if resident.get(pool, 0) > kept:
+            kinds["overhead"] = resident[pool] - kept
     return found
 
 

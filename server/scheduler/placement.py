@@ -216,6 +216,7 @@ class _Loading:
         return self._plans[key]
 
     def _new_plan(self, devices: Sequence[Device]) -> LaunchPlan:
+        is_partial = bool(devices) and 0 <= self.options.num_gpu < self._all_layers
         return LaunchPlan(
             model_path=self.spec.path,
             adapter_paths=self.spec.adapter_paths,
@@ -225,7 +226,7 @@ class _Loading:
             gpu_layers=self.options.num_gpu if devices else 0,
             main_gpu=self.options.main_gpu if len(devices) > 1 else None,
             device_indices=tuple(device.index for device in devices),
-            use_mmap=self._use_mmap(devices, False),
+            use_mmap=self._use_mmap(devices, is_partial),
             threads=max(0, self.options.num_thread),
             flash_attention=self._flash_attention(devices),
             kv_type=self._kv_type(devices),

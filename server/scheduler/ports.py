@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +31,7 @@ class StartRunner(Protocol):
 class Hardware(Protocol):
     async def devices(self) -> tuple[Device, ...]: ...
     async def measure(self) -> Reading: ...
+    async def process_memory(self, pid: int) -> Mapping[str, int]: ...
     def close(self) -> None: ...
 
 

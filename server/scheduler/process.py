@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Process:
     post: Callable[[events.Event], None]
     announce: Callable[[], None]
     measure: Callable[[], Awaitable[Reading]]
+    process_memory: Callable[[int], Awaitable[Mapping[str, int]]]
     devices: tuple[Device, ...]
     clock: Clock
     measurements: Measurements
@@ -103,7 +104,9 @@ class Process:
         if candidate.footprint is None or not digest or not runner.loaded.buffers:
             return
         plan, estimate = candidate.plan, candidate.footprint
-        taken = taken_by(runner.loaded, self.devices, plan, estimate, runner.rss_bytes())
+        on_gpus = await self.process_memory(runner.pid) if plan.gpu_layers else {}
+        resident = {CPU_POOL: runner.rss_bytes(), **on_gpus}
+        taken = taken_by(runner.loaded, self.devices, plan, estimate, resident)
         await anyio.to_thread.run_sync(self.measurements.remember, digest, plan, taken)
 
     async def _until_exit(self, runner: Runner) -> str:

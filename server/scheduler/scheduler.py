@@ -275,6 +275,7 @@ class Scheduler:
             post=self._post,
             announce=self._announce,
             measure=self._hardware.measure,
+            process_memory=self._hardware.process_memory,
             devices=self._devices or (),
             clock=self._clock,
             measurements=self._measurements,

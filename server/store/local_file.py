@@ -17,7 +17,7 @@ from server.errors import InvalidGguf, NotFound
 from server.messages.files import BEGINNING_BYTES
 from server.store.blobs import Blobs
 from server.store.digests import is_digest
-from server.store.files import clone_file, store_errors, temporary_file
+from server.store.files import clone_file, store_errors
 from server.store.gguf_reader import open_regular
 
 PIECE_BYTES = 4 * 1024 * 1024
@@ -34,7 +34,7 @@ def take_file(blobs: Blobs, path: Path, beginning: str, tell: Tell) -> str:
         raise NotFound(REFUSAL, log=f"{path}: {error}") from error
     if file is None:
         raise NotFound(REFUSAL)
-    with file, store_errors("copy the file into the model folder"):
+    with blobs.gate.visit(), file, store_errors("copy the file into the model folder"):
         if f"sha256:{hashlib.sha256(file.read(BEGINNING_BYTES)).hexdigest()}" != beginning:
             raise NotFound(REFUSAL, log=f"{path} does not begin as the request says")
         file.seek(0)
@@ -45,7 +45,7 @@ def _taken(blobs: Blobs, file: BinaryIO, tell: Tell) -> str:
     """Cases, in the order they are tried: the disk clones files; a blob of the same size may be this very file, which
     hashing tells before a byte is written; anything else is hashed while it is copied."""
     size = os.fstat(file.fileno()).st_size
-    with temporary_file(blobs.folder) as copy:
+    with blobs.workplace() as copy:
         with copy.open("r+b", buffering=0) as target:
             if clone_file(file, target):
                 digest = _digest(target, None, size, tell)

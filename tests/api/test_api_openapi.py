@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from server.api.app import ROUTES
 from server.api.body import Body, decode, schema_of
 from server.api.openapi import document
-from server.api.requests import ChatRequest, CreateRequest, EmbedRequest, GenerateRequest, ShowRequest, TokenizeRequest
+from server.api.requests import (
+    ChatRequest,
+    CreateRequest,
+    EmbedRequest,
+    FitRequest,
+    GenerateRequest,
+    ShowRequest,
+    TokenizeRequest,
+)
 from tests.api.conftest import Server
 from tests.schemas import valid_values
 
 DOCUMENT = document(ROUTES)
-BODIES = (ChatRequest, CreateRequest, EmbedRequest, GenerateRequest, ShowRequest, TokenizeRequest)
+BODIES = (ChatRequest, CreateRequest, EmbedRequest, FitRequest, GenerateRequest, ShowRequest, TokenizeRequest)
 
 
 @pytest.mark.anyio

@@ -36,7 +36,7 @@ def reports(folder: Path) -> dict[str, Any]:
     plans = [[plan.context_tokens, plan.slots, plan.batch_tokens, int(plan.flash_attention == "on")] for plan in PLANS]
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.bare_models", str(folder), json.dumps(plans)],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=120, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout)

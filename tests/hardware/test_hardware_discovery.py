@@ -28,7 +28,7 @@ class FakeNvml:
     def __init__(self) -> None:
         self.free = [10 * GIB, 70 * GIB]
         self.inits = self.shutdowns = 0
-        self.is_broken = False
+        self.is_broken = self.is_old = False
 
     def nvmlInit(self) -> None:
         self.inits += 1
@@ -61,6 +61,12 @@ class FakeNvml:
 
     def nvmlDeviceGetPciInfo(self, handle: int) -> SimpleNamespace:
         return SimpleNamespace(busId=f"00000000:0{handle + 1}:00.0".encode())
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        if self.is_old:
+            raise AttributeError("function not found")
+        others = [SimpleNamespace(pid=7, usedGpuMemory=5 * GIB), SimpleNamespace(pid=8, usedGpuMemory=None)]
+        return [*others, SimpleNamespace(pid=9, usedGpuMemory=(handle + 1) * GIB)]
 
 
 def row(name: str, kind: str = "gpu", **fields: Any) -> dict[str, Any]:
@@ -129,6 +135,17 @@ async def test_nvidia_facts_are_added_by_address_and_by_name(caplog: pytest.LogC
 async def test_a_broken_driver_changes_nothing() -> None:
     (device,) = await discovery([row("CUDA0")]).devices()
     assert (device.compute, device.uuid) == ("", "")
+
+
+async def test_what_a_process_holds() -> None:
+    nvml = FakeNvml()
+    found = discovery([row("CUDA0", id="0000:02:00.0"), row("MTL0")], nvml=nvml)
+    assert await found.process_memory(9) == {"gpu0": 2 * GIB}  # the other card is hidden from us
+    assert await found.process_memory(8) == {}
+    assert await found.process_memory(1) == {}
+    nvml.is_old = True
+    assert await found.process_memory(9) == {}
+    assert await discovery([row("MTL0")]).process_memory(9) == {}
 
 
 async def test_the_list_is_made_once() -> None:

@@ -44,7 +44,7 @@ async def test_what_is_not_here_yet() -> None:
     assert fit is not None
     assert (fit.verdict, fit.basis, fit.context_tokens) == ("cpu", "about", 128)
     assert fit.pools[0].parts[0].bytes == pytest.approx(2 * GIB, rel=0.01)
-    assert fit.sentence.startswith("m:latest with 128 tokens of context takes about 2.2 GB")
+    assert fit.sentence.startswith("m:latest with 128 tokens of context takes about 2.2 GB of system memory")
 
 
 async def test_too_little_of_it() -> None:

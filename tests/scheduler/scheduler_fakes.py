@@ -67,6 +67,10 @@ class FakeHardware:
         used = self.used()
         return Reading({pool: size - used.get(pool, 0) for pool, size in self.total.items()}, dict(self.total))
 
+    async def process_memory(self, pid: int) -> Mapping[str, int]:
+        await anyio.lowlevel.checkpoint()
+        return {}
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -41,10 +41,10 @@ def plan(**fields: Any) -> LaunchPlan:
     return LaunchPlan(model_path="", **{"context_tokens": 4096, "gpu_layers": -1, **fields})
 
 
-def gpu(index: int, gib: float) -> Device:
+def gpu(index: int, gib: float, **fields: Any) -> Device:
     size = int(gib * GIB)
     name = f"CUDA{index}"
-    return Device(index, name, f"Card {index}", library="CUDA", total_bytes=size, free_bytes=size)
+    return Device(index, name, f"Card {index}", library="CUDA", total_bytes=size, free_bytes=size, **fields)
 
 
 def fitted(*devices: Device, host_gib: float = 64, shape: ModelShape = MODEL, **settings: Any) -> Fit:
@@ -214,7 +214,10 @@ def test_partly_on_the_gpu() -> None:
 def test_on_the_processor() -> None:
     fit = fitted()
     assert fit.verdict == "cpu"
-    assert fit.sentence.endswith("It fits; the processor computes it.")
+    assert fit.sentence == (
+        f"m:latest with 4096 tokens of context takes about {size_text(fit.total_bytes)} of system memory "
+        "(68.7 GB free for models). It fits; the processor computes it."
+    )
     close = fitted(host_gib=fit.total_bytes / GIB / 0.9)
     assert close.verdict == "cpu"
     assert "close fit" in close.sentence
@@ -225,6 +228,12 @@ def test_too_large_is_advice_and_no_refusal() -> None:
     assert fit.verdict == "too large"
     assert "more than there is" in fit.sentence
     assert fit.sentence.endswith("You may try it all the same.")
+
+
+def test_an_integrated_gpu_shares_the_memory_of_the_system() -> None:
+    assert fitted(gpu(0, 8, is_integrated=True), host_gib=8).verdict == "gpu"
+    assert fitted(gpu(0, 8, is_integrated=True), host_gib=5).verdict == "too large"
+    assert fitted(gpu(0, 8), host_gib=5).verdict == "gpu"
 
 
 def test_what_is_asked_for_changes_the_answer() -> None:

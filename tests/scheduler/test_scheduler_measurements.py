@@ -88,14 +88,19 @@ def test_a_report_is_read_by_pool_and_kind() -> None:
     loaded = msgspec.structs.replace(LOADED, buffers=buffers)
     devices = (Device(4, "CUDA0"),)
     estimate = footprint(ModelShape(weights_bytes=60), PLAN)
-    taken = taken_by(loaded, devices, changed(use_mmap=False), estimate, resident=110)
-    assert taken == {"gpu4": {"weights": 50, "kv": 5}, "cpu": {"weights": 10, "compute": 2, "overhead": 100}}
+    taken = taken_by(loaded, devices, changed(use_mmap=False), estimate, {"cpu": 110, "gpu4": 75, "gpu9": 1})
+    assert taken == {
+        "gpu4": {"weights": 50, "kv": 5, "overhead": 20},
+        "cpu": {"weights": 10, "compute": 2, "overhead": 100},
+    }
+    unknown = taken_by(loaded, devices, changed(use_mmap=False), estimate, {})
+    assert unknown == {"gpu4": {"weights": 50, "kv": 5}, "cpu": {"weights": 10, "compute": 2}}
 
 
 def test_a_mapping_counts_no_more_than_its_tensors() -> None:
     loaded = msgspec.structs.replace(LOADED, buffers=(buffer("CPU_Mapped", "weights", 1000),))
     estimate = footprint(ModelShape(weights_bytes=60), PLAN)
-    assert taken_by(loaded, (), changed(use_mmap=True), estimate, resident=5000) == {"cpu": {"weights": 60}}
+    assert taken_by(loaded, (), changed(use_mmap=True), estimate, {"cpu": 5000}) == {"cpu": {"weights": 60}}
 
 
 @pytest.mark.anyio

@@ -101,7 +101,7 @@ class Mover:
         make_folder(target / "blobs")
         make_folder(target / "manifests")
         missing = _missing(source, target)
-        if not transfer.can_share(source, target):
+        if not transfer.can_share(missing, source, target):
             check_space(missing, target)
         self._bring(missing, source, target, report)
         with self._store.blobs.gate.closed(f"the models are being moved to {target}; try again in a moment"):
