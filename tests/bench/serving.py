@@ -41,7 +41,7 @@ class Server:
         """The answer's body."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(_request("GET", path, b""))
-            return _read_all(connection)
+            return read_all(connection)
 
     def stream(self, body: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
         """Times of the first and the last piece of a streamed answer, and its last object."""
