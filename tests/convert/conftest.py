@@ -59,13 +59,27 @@ def _import_all(server: RunningServer, families: Path) -> None:
                 body = {"model": f"{name}-{kind}".lower(), "input": list(TEXTS[:2])}
                 answer = httpx2.post(f"{server.base}/api/embed", json=body, timeout=60, trust_env=False)
                 (families / name / f"{kind}.json").write_bytes(answer.content)
+    orders.append(_adapter_order(program, server, families))
     _run("tests.convert.evaluate", text="".join(f"{json.dumps(order)}\n" for order in orders))
 
 
-def _weights(server: RunningServer, name: str) -> Path:
+def _adapter_order(program: Program, server: RunningServer, families: Path) -> dict[str, Any]:
+    folder = families / "lora"
+    (folder / "Modelfile").write_text("FROM llama-f32\nADAPTER ./adapter\n", encoding="utf-8")
+    done = program.run("create", "lora", "-f", str(folder / "Modelfile"))
+    assert done.returncode == 0, done.stderr
+    (folder / "F32.txt").write_text(done.stderr + done.stdout, encoding="utf-8")
+    return {
+        "model": str(_weights(server, "lora")), "adapters": [str(_weights(server, "lora", "adapter"))],
+        "ids": [np.load(folder / "expected.npz")["ids0"].tolist()], "texts": TEXTS[:1], "first": 0, "context": 256,
+        "embedding": False, "output": str(folder / "F32-0.npz"),
+    }  # fmt: skip
+
+
+def _weights(server: RunningServer, name: str, kind: str = "model") -> Path:
     models = server.home / "models"
     manifest = json.loads((models / "manifests/registry.ollama.ai/library" / name / "latest").read_bytes())
-    (layer,) = (each for each in manifest["layers"] if each["mediaType"].endswith(".model"))
+    (layer,) = (each for each in manifest["layers"] if each["mediaType"].endswith(f".{kind}"))
     return models / "blobs" / layer["digest"].replace(":", "-")
 
 

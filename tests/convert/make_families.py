@@ -18,6 +18,7 @@ import numpy as np
 import sentencepiece
 import torch
 import transformers
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tests.convert.texts import ENCODERS, ENDS, TEXTS
@@ -256,6 +257,30 @@ def make(name: str, folder: Path) -> None:
     np.savez(folder / name / "expected.npz", **expected)
 
 
+def make_adapter(folder: Path) -> None:
+    """A LoRA adapter for the Llama model as PEFT saves one, and the logits with its products added to the weights."""
+    target = folder / "lora" / "adapter"
+    target.mkdir(parents=True)
+    model = transformers.LlamaForCausalLM.from_pretrained(folder / "llama" / "model", dtype=torch.float32)
+    generator = torch.Generator().manual_seed(3)
+    rank, alpha = 4, 6.0
+    tensors: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        if not name.endswith(("q_proj", "k_proj", "v_proj", "down_proj")):
+            continue
+        down = torch.randn((rank, module.in_features), generator=generator) * 0.1
+        up = torch.randn((module.out_features, rank), generator=generator) * 0.1
+        tensors[f"base_model.model.{name}.lora_A.weight"] = down
+        tensors[f"base_model.model.{name}.lora_B.weight"] = up
+        module.weight.data += alpha / rank * (up @ down)
+    save_file(tensors, target / "adapter_model.safetensors")
+    (target / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": alpha}))
+    ids = np.load(folder / "llama" / "expected.npz")["ids0"]
+    with torch.no_grad():
+        logits = model(torch.tensor(ids[None].astype(np.int64))).logits[0].numpy()
+    np.savez(folder / "lora" / "expected.npz", ids0=ids, values0=logits)
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     torch.set_num_threads(2)
@@ -263,6 +288,8 @@ def main() -> None:
     for name in sys.argv[2:] or MAKERS:
         shutil.rmtree(folder / name, ignore_errors=True)
         make(name, folder)
+    shutil.rmtree(folder / "lora", ignore_errors=True)
+    make_adapter(folder)
 
 
 if __name__ == "__main__":

@@ -77,3 +77,13 @@ def test_what_is_told(imported: Path, name: str) -> None:
     lines = (imported / name / "F32.txt").read_text(encoding="utf-8")
     assert "converting model" in lines
     assert "success" in lines
+
+
+def test_an_adapter_is_what_it_adds(imported: Path) -> None:
+    """model-store 17 and 18.3: ADAPTER with a folder as PEFT saves one; both halves, and rows that are put in pairs."""
+    wanted = np.load(imported / "lora" / "expected.npz")["values0"]
+    got = np.load(imported / "lora" / "F32-0.npz")["values0"]
+    plain = np.load(imported / "llama" / "expected.npz")["values0"]
+    assert np.abs(plain - wanted).max() > 0.1 * np.abs(wanted).max()
+    assert np.abs(got - wanted).max() < TOLERANCES["F32"] * np.abs(wanted).max()
+    assert "converting adapter" in (imported / "lora" / "F32.txt").read_text(encoding="utf-8")

@@ -15,7 +15,8 @@ from server.errors import Cancelled, DiskFull, InvalidRequest, StoreError
 from server.messages.chat import Progress
 from server.store import CreateRequest, Store
 from server.store.blobs import Blobs
-from tests.convert.tiny import llama_arrays, llama_folder
+from server.store.gguf import read_header
+from tests.convert.tiny import llama_arrays, llama_folder, safetensors
 
 Upload = Callable[[bytes], str]
 Create = Callable[..., list[str]]
@@ -42,7 +43,7 @@ def test_a_folder_becomes_a_model(store: Store, create: Create, upload: Upload) 
         "converting model",
         "validating GGUF model",
         "verifying conversion",
-        f"using existing layer sha256:{model_of(store, 'tiny').name.removeprefix('sha256-')}",
+        f"creating new layer sha256:{model_of(store, 'tiny').name.removeprefix('sha256-')}",
         "writing manifest",
         "success",
     ]
@@ -158,3 +159,55 @@ def test_infinite_values_pass(store: Store, create: Create, upload: Upload) -> N
     arrays["model.norm.weight"] = np.full(64, np.inf, np.float32)
     create(model="tiny", files=uploaded(upload, llama_folder(arrays)))
     assert len(store.list()) == 1
+
+
+# ---- adapters ------------------------------------------------------------------------------------------------------
+
+
+def adapter_folder(tensors: Mapping[str, tuple[int, int]], **settings: object) -> dict[str, bytes]:
+    arrays = {name: np.ones(shape, np.float32) for name, shape in tensors.items()}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, **settings}
+    return {"adapter_model.safetensors": safetensors(arrays), "adapter_config.json": json.dumps(config).encode()}
+
+
+AT = "base_model.model.model.layers.0.self_attn"
+PAIR = {f"{AT}.q_proj.lora_A.weight": (2, 64), f"{AT}.q_proj.lora_B.weight": (64, 2)}
+
+
+def test_an_adapter_folder(store: Store, create: Create, upload: Upload) -> None:
+    create(model="base", files=uploaded(upload, llama_folder()))
+    lines = create(model="tuned", base="base", adapters=uploaded(upload, adapter_folder(PAIR)))
+    assert lines[0] == "converting adapter"
+    (path,) = store.get(store.resolve("tuned")).adapter_paths
+    header = read_header(path)
+    assert (header.kind, header.architecture, header.metadata["adapter.lora.alpha"]) == ("adapter", "llama", 4.0)
+    assert {tensor.name for tensor in header.tensors} == {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"}
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        (adapter_folder(PAIR, use_dora=True), "use_dora"),
+        (adapter_folder(PAIR, peft_type="IA3"), "peft_type"),
+        (adapter_folder(PAIR, lora_alpha="4"), "lora_alpha"),
+        (adapter_folder({"model.layers.0.self_attn.q_proj.lora_a": (64, 2)}), "no part of a LoRA adapter"),
+        (adapter_folder({f"{AT}.nothing.lora_A.weight": (2, 64)}), "changes layers.0.self_attn.nothing.weight"),
+        (adapter_folder({f"{AT}.q_proj.lora_B.weight": (63, 2)}), "does not fit the base"),
+        (adapter_folder({**PAIR, f"{AT}.q_proj.lora_A.weight": (2, 32)}), "made for another base"),
+        (adapter_folder({name.replace("layers.0", "layers.9"): shape for name, shape in PAIR.items()}), "another base"),
+        ({"adapter_model.safetensors": adapter_folder(PAIR)["adapter_model.safetensors"]}, "adapter_config.json is"),
+    ],
+)
+def test_adapters_that_cannot_be(
+    store: Store, create: Create, upload: Upload, files: Mapping[str, bytes], word: str
+) -> None:
+    create(model="base", files=uploaded(upload, llama_folder()))
+    with pytest.raises(InvalidRequest, match=word):
+        create(model="tuned", base="base", adapters=uploaded(upload, files))
+    assert [model.name.short for model in store.list()] == ["base:latest"]
+    assert temporary_files(store) == []
+
+
+def test_an_adapter_folder_needs_a_base(create: Create, upload: Upload) -> None:
+    with pytest.raises(InvalidRequest, match="no base model was found"):
+        create(model="a", base="far", remote_host="box", adapters=uploaded(upload, adapter_folder(PAIR)))

@@ -191,7 +191,6 @@ def no_template(_text: str) -> None:
     ("fields", "word"),
     [
         ({"base": "gone"}, "gone:latest is not installed"),
-        ({"base": "m", "adapters": {"adapter.safetensors": f"sha256:{'0' * 64}"}}, "safetensors"),
         ({"base": "big:cloud"}, "cloud"),
     ],
 )
