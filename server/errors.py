@@ -97,6 +97,8 @@ class DigestMismatch(InvalidRequest):
 class InvalidModelfile(InvalidRequest):
     """The Modelfile cannot be understood."""
 
+    line = 0  # where, from 1; 0 where that is not known
+
 
 class MoveRefused(InvalidRequest):
     """The model folder cannot be moved there."""

@@ -14,7 +14,7 @@ from server.api.responses import empty_answer
 from server.api.services import services_of
 from server.errors import InvalidModelName, InvalidRequest, ModelNotFound
 from server.messages.names import ModelName, split_source
-from server.prompts import gotemplate
+from server.prompts import gotemplate, named
 from server.store import CreateRequest
 
 
@@ -26,7 +26,7 @@ async def create(request: Request, asked: requests.CreateRequest) -> ASGIApp:
     store = services_of(request).store
 
     def work(report: Report) -> None:
-        store.create(wanted, report, check_template=gotemplate.parse)
+        store.create(wanted, report, check_template=gotemplate.parse, detect_template=named.detect)
 
     return ProgressAnswer(work, asked.stream)
 
@@ -57,7 +57,7 @@ async def delete(request: Request, asked: requests.DeleteRequest) -> ASGIApp:
 
 @reads(requests.PullRequest)
 async def pull(request: Request, asked: requests.PullRequest) -> ASGIApp:
-    name = _named(_registry_text(asked.target), "invalid model name")
+    name = registry_name(asked.target)
     return ProgressStream(services_of(request).registry.pull(name, insecure=asked.insecure), asked.stream)
 
 
@@ -79,6 +79,11 @@ def _registry_text(text: str) -> str:
         return source.text
     has_tag = ":" in source.text.rpartition("/")[2]
     return f"{source.text}-cloud" if has_tag else f"{source.text}:cloud"
+
+
+def registry_name(text: str) -> ModelName:
+    """What is asked of a registry. Raises InvalidRequest, InvalidModelName."""
+    return _named(_registry_text(text), "invalid model name")
 
 
 def _required(text: str) -> str:

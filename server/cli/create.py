@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from server.cli.model_files import files_of, local_path, relative_names
 from server.cli.models import HOST, JSON
 from server.cli.progress import JsonLines, Progress
 from server.client import Client, file_digest
-from server.errors import InvalidModelName, PunaError
+from server.errors import InvalidModelfile, InvalidModelName, PunaError
 from server.messages.names import ModelName
 
 if TYPE_CHECKING:
@@ -35,10 +37,12 @@ def _create(
         ModelName.parse(name)
     except InvalidModelName as error:
         raise Failure(f"invalid model name: {name}") from error
-    modelfile, folder = _read(file)
+    with _lines_named():
+        modelfile, folder = _read(file)
+        fields = _fields(modelfile)
     if draft_quantize and not modelfile.last("draft"):
         raise Failure("--draft-quantize requires a DRAFT model")
-    body = {"model": name, **_fields(modelfile)}
+    body = {"model": name, **fields}
     body |= {"quantize": quantize} if quantize else {}
     body |= {"draft_quantize": draft_quantize} if draft_quantize else {}
     with connected() as client, JsonLines() if json else Progress() as progress:
@@ -55,6 +59,19 @@ def _create(
         except PunaError as error:
             # The API's words are those that its clients know; a person needs to know what FROM takes.
             raise Failure(f"{error}: {NO_WEIGHTS}" if str(error) in _NO_WEIGHTS else str(error)) from error
+
+
+@contextlib.contextmanager
+def _lines_named() -> Iterator[None]:
+    """The sentences are those that the API's clients know; a person needs to know where to look as well."""
+    try:
+        yield
+    except InvalidModelfile as error:
+        sentence = str(error)
+        if sentence == "unexpected EOF":
+            sentence += ": the instruction that begins here is not complete; are its quotes closed?"
+        is_named = not error.line or sentence.startswith("(line ")
+        raise Failure(sentence if is_named else f"(line {error.line}): {sentence}") from error
 
 
 def _read(file: str | None) -> tuple[Modelfile, Path]:
@@ -84,10 +101,10 @@ def _fields(modelfile: Modelfile) -> dict[str, Any]:
     from server.store import parameters
 
     fields: dict[str, Any] = {key: value for key in _SINGLE if (value := modelfile.last(key))}
-    parameters.check_requires(fields.get("requires", ""))
+    parameters.check_requires(fields.get("requires", ""), modelfile.line_of("requires"))
     if licenses := modelfile.values("license"):
         fields["license"] = licenses
-    if values := parameters.typed(modelfile.parameters):
+    if values := parameters.of_file(modelfile):
         fields["parameters"] = values
     if messages := modelfile.messages:
         fields["messages"] = [{"role": role, "content": content} for role, content in messages]

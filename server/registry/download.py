@@ -53,6 +53,7 @@ class Download:
         self.followers = 0
         self.error: PunaError | None = None
         self.ended = anyio.Event()
+        self._opened = anyio.Event()
         self._source = source
         self._blobs = blobs
         self._limits = limits
@@ -96,6 +97,7 @@ class Download:
     async def follow(self) -> AsyncGenerator[Progress, None]:
         """Its progress until it has ended; raises what it ended with."""
         status, told, quiet_seconds = f"pulling {short(self.digest)}", -1, 0.0
+        await self._opened.wait()  # then it is known what an earlier run has left
         while not self.ended.is_set():
             if self.completed != told or quiet_seconds >= QUIET_LINE_SECONDS:
                 told, quiet_seconds = self.completed, 0.0
@@ -126,6 +128,7 @@ class Download:
             self.error = self.error or Cancelled()
             raise
         finally:
+            self._opened.set()
             self.ended.set()
 
     async def _fetch(self) -> None:
@@ -138,6 +141,7 @@ class Download:
 
     async def _fetch_into_folder(self) -> None:
         partial = self._partial = await anyio.to_thread.run_sync(Partial.open, self.path, self.total)
+        self._opened.set()
         stop_listening = self._limits.listen(self._news.notify)
         try:
             try:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from server.errors import DigestMismatch, DiskFull, StoreError
 from server.store import digests
-from server.store.files import create_temporary, store_errors, sync_file, sync_folder
+from server.store.files import create_temporary, store_errors, sync_file, sync_folder, temporary_file
 from server.store.gate import Gate
 
 MIB = 1024 * 1024
@@ -118,6 +118,13 @@ class Blobs:
                 raise DigestMismatch(f'digest mismatch, expected "{digest}", got "{incoming.digest}"')
             await anyio.to_thread.run_sync(incoming.keep, wanted)
         return True
+
+    @contextlib.contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A file of this folder for something else to write into; gone at the end unless `adopt` has made a blob of it.
+        Raises OSError, FolderMoving."""
+        with self.gate.visit(), temporary_file(self.folder) as path:
+            yield path
 
     def incoming(self) -> Incoming:
         """A blob to write piece by piece. Raises OSError, FolderMoving."""

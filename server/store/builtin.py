@@ -53,14 +53,14 @@ def carry_markers(state_folder: Path, source: Path, target: Path) -> None:
 
 def request_of(parsed: modelfile.Modelfile, *, model: str, files: dict[str, str]) -> CreateRequest:
     """The request that a Modelfile stands for when its FROM is `files`. Raises InvalidModelfile."""
-    parameters.check_requires(parsed.last("requires"))
+    parameters.check_requires(parsed.last("requires"), parsed.line_of("requires"))
     return CreateRequest(
         model=model,
         files=files,
         template=parsed.last("template"),
         system=parsed.last("system"),
         license=parsed.values("license"),
-        parameters=parameters.typed(parsed.parameters),
+        parameters=parameters.of_file(parsed),
         messages=[{"role": role, "content": text} for role, text in parsed.messages],
         renderer=parsed.last("renderer"),
         parser=parsed.last("parser"),

@@ -17,7 +17,7 @@ from server.errors import InvalidGguf, NotFound
 from server.messages.files import BEGINNING_BYTES
 from server.store.blobs import Blobs
 from server.store.digests import is_digest
-from server.store.files import clone_file, store_errors, temporary_file
+from server.store.files import clone_file, store_errors
 from server.store.gguf_reader import open_regular
 
 PIECE_BYTES = 4 * 1024 * 1024
@@ -45,7 +45,7 @@ def _taken(blobs: Blobs, file: BinaryIO, tell: Tell) -> str:
     """Cases, in the order they are tried: the disk clones files; a blob of the same size may be this very file, which
     hashing tells before a byte is written; anything else is hashed while it is copied."""
     size = os.fstat(file.fileno()).st_size
-    with temporary_file(blobs.folder) as copy:
+    with blobs.workplace() as copy:
         with copy.open("r+b", buffering=0) as target:
             if clone_file(file, target):
                 digest = _digest(target, None, size, tell)

@@ -3,13 +3,22 @@
 A line starts with a keyword and a blank; the value runs to the end of the line, or from quotes to quotes at the end of
 some later line. Characters that print nothing are dropped everywhere, in quotes too, because stored digests depend on
 it; `Modelfile.dropped` counts them, so that a caller can warn.
+
+Two kinds of values cannot be said in that form: those with such characters, which a joined emoji or a French colon
+needs, and those in which three quotes end a line. Printing writes something close to them, and in front of it a comment
+that has the exact value, `# exactly "…"` with the escapes of JSON. Reading takes the exact value as long as the text
+below it is still the one that was printed for it, so that nobody who edits the text wonders why nothing changes; for
+other programs it is a comment.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -22,14 +31,28 @@ KEYWORDS = (
 ROLES = ("system", "user", "assistant")
 _BLANKS = " \t"
 _LINE_ENDS = "\r\n"
+_WITH_ARGUMENT = ("parameter", "message")
+_EXACTLY = "# exactly "
+_QUOTES_AT_AN_END = re.compile(r'"""(?=[ \t]*[\r\n])')
 
 
-class Instruction(msgspec.Struct, frozen=True):
-    """`keyword` in lower case; `argument` is the name of a parameter or the role of a message."""
+class Instruction(msgspec.Struct, frozen=True, eq=False):
+    """`keyword` in lower case; `argument` is the name of a parameter or the role of a message. `line` is where it
+    begins, from 1; equal instructions may stand anywhere."""
 
     keyword: str
     value: str
     argument: str = ""
+    line: int = 0
+
+    def _said(self) -> tuple[str, str, str]:
+        return self.keyword, self.value, self.argument
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Instruction) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
 
 
 class Modelfile(msgspec.Struct, frozen=True):
@@ -44,6 +67,10 @@ class Modelfile(msgspec.Struct, frozen=True):
     def last(self, keyword: str) -> str:
         """The one that counts where there can be but one; "" for none."""
         return next(iter(self.values(keyword)[-1:]), "")
+
+    def line_of(self, keyword: str) -> int:
+        """Where the last one is; 0 for none."""
+        return next(iter([each.line for each in self.instructions if each.keyword == keyword][-1:]), 0)
 
     @property
     def messages(self) -> list[tuple[str, str]]:
@@ -60,7 +87,7 @@ class Modelfile(msgspec.Struct, frozen=True):
 
 
 def parse(source: bytes | str) -> Modelfile:
-    """Raises InvalidModelfile."""
+    """Raises InvalidModelfile, with the line where there is one to name."""
     text = source if isinstance(source, str) else decoded(source)
     kept = "".join(sign for sign in text if _is_kept(sign))
     instructions = tuple(_Scanner(kept).instructions())
@@ -94,12 +121,14 @@ class _Scanner:
         self._text = text
         self._at = 0
         self._line = 1
+        self._exact: str | None = None  # what the comment in front of an instruction says
 
     def instructions(self) -> Iterator[Instruction]:
         while self._skip_to_keyword():
+            line = self._line
             keyword = self._word(lambda sign: sign.isascii() and sign.isalpha(), is_keyword=True).lower()
             if keyword not in KEYWORDS:
-                raise InvalidModelfile(f"(line {self._line}): command must be one of {_choices(KEYWORDS)}")
+                raise _failure(f"(line {self._line}): command must be one of {_choices(KEYWORDS)}", line)
             argument = ""
             if keyword == "parameter":
                 argument = self._word(lambda sign: sign.isascii() and (sign.isalnum() or sign == "_"))
@@ -107,8 +136,12 @@ class _Scanner:
                 argument = self._word(lambda sign: sign.isascii() and sign.isalpha())
                 if argument not in ROLES:
                     choices = _choices(("system", "user", "assistant"))
-                    raise InvalidModelfile(f"(line {self._line}): message role must be one of {choices}")
-            yield Instruction(keyword, self._value(), argument)
+                    raise _failure(f"(line {self._line}): message role must be one of {choices}", line)
+            yield Instruction(keyword, self._exactly(self._value(line)), argument, line)
+
+    def _exactly(self, value: str) -> str:
+        exact, self._exact = self._exact, None
+        return exact if exact is not None and _close_to(exact) == value else value
 
     def _next(self) -> str:
         """The next character, "" at the end."""
@@ -121,8 +154,10 @@ class _Scanner:
         """Over blanks and comments; false at the end."""
         while sign := self._next():
             if sign == "#":
+                start = self._at - 1
                 while sign and sign not in _LINE_ENDS:
                     sign = self._next()
+                self._exact = _exact_value(self._text[start : self._at].rstrip(_LINE_ENDS))
             elif sign not in _BLANKS + _LINE_ENDS:
                 self._at -= 1
                 return True
@@ -130,7 +165,7 @@ class _Scanner:
 
     def _word(self, belongs: Callable[[str], bool], *, is_keyword: bool = False) -> str:
         """Up to the one blank that ends it. A keyword may begin with anything, and is then none."""
-        start = self._at
+        start, line = self._at, self._line
         if is_keyword:
             self._next()
         while sign := self._next():
@@ -139,10 +174,10 @@ class _Scanner:
             word = self._text[start : self._at - 1]
             if sign in _BLANKS or is_keyword:
                 return word if sign in _BLANKS else ""
-            raise InvalidModelfile(f"unexpected EOF: {word}")
-        raise InvalidModelfile("unexpected EOF")
+            raise _failure(f"unexpected EOF: {word}", line)
+        raise _failure("unexpected EOF", line)
 
-    def _value(self) -> str:
+    def _value(self, line: int) -> str:
         """Up to the first end of a line at which no quotes are open."""
         start = end = self._at
         begin: int | None = None
@@ -156,8 +191,18 @@ class _Scanner:
                     return value
         value = unquoted(self._text[start:end])
         if value is None:
-            raise InvalidModelfile("unexpected EOF")
+            raise _failure("unexpected EOF", line)
         return value
+
+
+def _failure(sentence: str, line: int) -> InvalidModelfile:
+    """The sentences are known to clients word for word; `line` is where the instruction begins that they are about."""
+    failure = InvalidModelfile(sentence)
+    failure.line = line
+    return failure
+
+
+# ---- values --------------------------------------------------------------------------------------------------------
 
 
 def unquoted(text: str) -> str | None:
@@ -179,8 +224,27 @@ def quoted(value: str) -> str:
 
 
 def instruction_text(instruction: Instruction) -> str:
-    words = (instruction.keyword.upper(), instruction.argument, quoted(instruction.value))
-    return f"{words[0]} {words[1]} {words[2]}" if instruction.argument else f"{words[0]} {words[2]}"
+    """One line or several; with a comment in front where the value cannot be said exactly."""
+    value = _close_to(instruction.value)
+    comment = "" if value == instruction.value else f"{_EXACTLY}{json.dumps(instruction.value)}\n"
+    argument = f"{instruction.argument} " if instruction.keyword in _WITH_ARGUMENT else ""
+    return f"{comment}{instruction.keyword.upper()} {argument}{quoted(value)}"
+
+
+def _close_to(value: str) -> str:
+    """The value itself where a Modelfile can say it, else something like it that it can say."""
+    kept = "".join(sign for sign in value if _is_kept(sign))
+    return _QUOTES_AT_AN_END.sub("'''", kept)
+
+
+def _exact_value(comment: str) -> str | None:
+    if not comment.startswith(_EXACTLY):
+        return None
+    try:
+        value: Any = json.loads(comment.removeprefix(_EXACTLY))
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 def _choices(words: tuple[str, ...]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from server.errors import InvalidModelfile
 from server.store.encoding import number_text, shortest_float32
+from server.store.modelfile import Modelfile
 
 _WHOLE = (
     "num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "num_ctx", "num_batch", "num_gpu", "main_gpu",
@@ -44,6 +46,24 @@ def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return values
 
 
+def of_file(file: Modelfile) -> dict[str, Any]:
+    """Those of a Modelfile. Raises InvalidModelfile with the line."""
+    for each in file.instructions:
+        if each.keyword == "parameter":
+            with _at(each.line):
+                typed([(each.argument, each.value)])
+    return typed(file.parameters)
+
+
+@contextlib.contextmanager
+def _at(line: int) -> Iterator[None]:
+    try:
+        yield
+    except InvalidModelfile as error:
+        error.line = line
+        raise
+
+
 def warnings(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """A sentence for each deprecated name."""
     names = dict.fromkeys(name for name, _ in pairs if name in DEPRECATED)
@@ -74,10 +94,11 @@ def _float(text: str) -> float:
     raise InvalidModelfile(f"invalid float value [{text}]")
 
 
-def check_requires(version: str) -> None:
+def check_requires(version: str, line: int = 0) -> None:
     """Raises InvalidModelfile."""
     if version and not _VERSION.fullmatch(version):
-        raise InvalidModelfile("requires must be a valid semver (e.g. 0.14.0)")
+        with _at(line):
+            raise InvalidModelfile("requires must be a valid semver (e.g. 0.14.0)")
 
 
 def lines(params: Mapping[str, Any]) -> list[tuple[str, Any]]:

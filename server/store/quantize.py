@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 from server.errors import DiskFull, InvalidGguf, InvalidRequest, PunaError, StoreError
 from server.messages.frames import ENGINE_WORD
 from server.store.blobs import Blobs
-from server.store.files import store_errors, temporary_file
+from server.store.files import store_errors
 from server.store.gguf import GgufHeader, read_header
 from server.store.gguf_foreign import foreign_reason
 
@@ -62,7 +62,7 @@ def check_source(header: GgufHeader, wanted: str, *, is_draft: bool = False) -> 
 def quantize(blobs: Blobs, header: GgufHeader, wanted: str, tell: Tell) -> Quantized:
     """`tell` gets the bytes done and their total, as of the source, a few times a second; what it raises ends the work.
     Raises DiskFull, InvalidRequest, StoreError; nothing stays behind then."""
-    with store_errors("quantize the model"), temporary_file(blobs.folder) as target:
+    with store_errors("quantize the model"), blobs.workplace() as target:
         with _child(header, wanted, target) as child:
             announced = child.announced_bytes()
             blobs.check_space(announced)

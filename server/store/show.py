@@ -11,7 +11,7 @@ from server.store import parameters
 from server.store.gguf import GgufHeader
 from server.store.gguf_reader import GgufArray
 from server.store.model import Model
-from server.store.modelfile import Instruction, instruction_text
+from server.store.modelfile import ROLES, Instruction, instruction_text
 
 DEFAULT_TEMPLATE = "{{ .Prompt }}"
 NAME_COLUMNS = 30
@@ -92,7 +92,8 @@ def _instructions(model: Model, system: str, params: Mapping[str, Any]) -> Itera
     for text in model.licenses:
         yield Instruction("license", text)
     for message in model.messages:
-        yield Instruction("message", message.content, message.role)
+        if message.role in ROLES:  # a Modelfile knows no others
+            yield Instruction("message", message.content, message.role)
 
 
 def parameters_text(params: Mapping[str, Any]) -> str:

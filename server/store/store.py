@@ -18,7 +18,7 @@ from server.messages.chat import Progress
 from server.messages.names import ModelName
 from server.store import builtin, sweep
 from server.store.blobs import Blobs
-from server.store.create import Creation
+from server.store.create import Creation, Detected
 from server.store.create_request import CreateRequest
 from server.store.files import folder_lock, make_folder, store_errors
 from server.store.headers import Headers
@@ -148,11 +148,13 @@ class Store:
         report: Callable[[Progress], None],
         *,
         check_template: Callable[[str], object] = _accept,
+        detect_template: Callable[[str], Detected | None] = lambda _: None,
     ) -> None:
         """Make or replace a model, telling what is done. Errors that come before the first report are the request's
-        status. `check_template` raises a PunaError for a text that is no template."""
+        status. `check_template` raises a PunaError for a text that is no template; `detect_template` knows the
+        names of published ones."""
         with self.blobs.gate.visit():
-            Creation(self, request, report, check_template).run()
+            Creation(self, request, report, check_template, detect_template).run()
 
     def install_builtin(
         self, path: Path, state_folder: Path, *, name: str = STARTER_NAME, modelfile_text: str = STARTER_MODELFILE

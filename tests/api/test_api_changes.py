@@ -102,7 +102,7 @@ async def test_a_file_that_cannot_be_named_has_one_answer(server: Server, models
 
 
 async def test_create_streams_its_progress(server: Server, models: pathlib.Path) -> None:
-    """native-api 277, 278"""
+    """native-api 277, 278, model-store 43"""
     await install(server, models)
     answer = await server.post("/api/create", {"model": "poet", "from": "m", "system": "You are a poet."})
     assert answer.headers["content-type"] == "application/x-ndjson"
@@ -127,9 +127,22 @@ async def test_create_streams_its_progress(server: Server, models: pathlib.Path)
 async def test_create_refusals(
     server: Server, body: dict[str, Any], content_type: str, error: str, stream: bool
 ) -> None:
+    """model-store 42"""
     answer = await server.post("/api/create", {**body, "stream": stream})
     assert (answer.status_code, answer.json()) == (400, {"error": error})
     assert answer.headers["content-type"] == content_type
+
+
+async def test_an_error_after_the_first_line_is_a_line(server: Server, models: pathlib.Path) -> None:
+    """model-store 42: the status is sent by then."""
+    await install(server, models)
+    digest = await upload(server, await anyio.Path(models / "foreign.gguf").read_bytes())
+    body = {"model": "a", "from": "m", "adapters": {"x.gguf": digest}}
+    answer = await server.post("/api/create", body)
+    assert answer.status_code == 200
+    assert [next(iter(line)) for line in lines(answer)] == ["status", "error"]
+    answer = await server.post("/api/create", {**body, "stream": False})
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
 async def test_a_broken_template_is_told_before_the_first_line(server: Server, models: pathlib.Path) -> None:
@@ -166,7 +179,7 @@ async def test_leaving_ends_the_work_at_its_next_report(server: Server, connect:
 
 
 async def test_copy(server: Server, models: pathlib.Path) -> None:
-    """native-api 264-268"""
+    """native-api 264-268, model-store 29"""
     await install(server, models)
     for destination in ("b", "m", "me/c:v1"):
         answer = await server.post("/api/copy", {"source": "m", "destination": destination})
@@ -220,8 +233,10 @@ async def test_tags(server: Server, models: pathlib.Path) -> None:
 
 
 async def test_show(server: Server, models: pathlib.Path) -> None:
-    """native-api 64, 245-249, 254"""
+    """native-api 64, 245-249, 254, model-store 105 and 108"""
     await install(server, models)
+    (entry,) = (await server.client.get("/api/tags")).json()["models"]
+    assert (await server.post("/api/show", {"model": "m"})).json()["capabilities"] == entry["capabilities"]
     shown = (await server.post("/api/show", {"name": "M:LATEST"})).json()
     assert {"modelfile", "template", "details", "model_info", "tensors", "capabilities", "modified_at"} <= set(shown)
     assert "license" not in shown
@@ -241,7 +256,6 @@ async def test_show(server: Server, models: pathlib.Path) -> None:
         ("/api/pull", {}, 400, "invalid model name"),  # native-api 282
         ("/api/pull", {"model": "a b"}, 400, "invalid model name"),
         ("/api/pull", {"model": "m:cloud:local"}, 400, 'use either :local or :cloud, not both: "m:cloud:local"'),
-        ("/api/pull", {"model": "llama3.2"}, 501, "pulling models is not built yet"),
         ("/api/push", {}, 400, "model is required"),  # native-api 288
         ("/api/push", {"model": "a b"}, 400, "invalid model name"),
         ("/api/push", {"model": "nosuch"}, 404, "model 'nosuch' not found"),

@@ -12,6 +12,7 @@ import tempfile
 from tests.bench import shapes
 from tests.bench.embedding import embeddings
 from tests.bench.serving import Server, serving
+from tests.bench.store import main as model_folder
 from tests.bench.structure import structured
 
 ROUNDS = 5
@@ -27,6 +28,7 @@ def main() -> None:
         model = shapes.write(folder / "model.gguf", shapes.HALF_BILLION)
         rates(folder, model)
         embeddings(folder)
+    model_folder()
 
 
 def start(folder: pathlib.Path) -> None:

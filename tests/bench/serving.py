@@ -37,6 +37,12 @@ class Server:
             answer = _read_all(connection)
         return json.loads(answer.split(b"\n")[-2] if b"\n" in answer.strip() else answer) if answer.strip() else None
 
+    def get(self, path: str) -> bytes:
+        """The answer's body."""
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(_request("GET", path, b""))
+            return _read_all(connection)
+
     def stream(self, body: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
         """Times of the first and the last piece of a streamed answer, and its last object."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:

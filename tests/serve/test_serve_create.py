@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from server.client import Client
+from server.client import Client, file_digest
 from server.errors import PunaError
 from tests.golden.server import RunningServer
 from tests.serve.installed import server_with_models
@@ -93,3 +93,38 @@ def test_the_server_itself_never_loads_llama_cpp(server: RunningServer) -> None:
     parent = psutil.Process(server.process.pid)
     assert not [each.path for each in parent.memory_maps() if "llama" in pathlib.Path(each.path).name]
     assert not [child for child in parent.children(recursive=True) if "quantize" in child.cmdline()]
+
+
+def test_a_shown_modelfile_makes_the_model_again(server: RunningServer, client: Client, models: pathlib.Path) -> None:
+    """cli 30: weights, adapter, and texts that a Modelfile can hardly say."""
+    system = 'Say "so"\u00a0:\n"""\nend \U0001f468\u200d\U0001f469'
+    digest = file_digest(models / "counting.gguf")
+    client.upload_blob(models / "counting.gguf", digest)
+    body = {"model": "first", "from": "m", "adapters": {"a.gguf": digest}, "system": system,
+            "parameters": {"stop": ["x y", '"""'], "temperature": 0.5}, "license": ["one", "two\nlines"],
+            "messages": [{"role": "user", "content": 'a """\nb'}, {"role": "tool", "content": "c"}]}  # fmt: skip
+    with client.create(body) as progress:
+        assert list(progress)[-1] == {"status": "success"}
+    shown = puna(server, "show", "first", "--modelfile")
+    made = puna(server, "create", "second", "-f", "-", modelfile=shown.stdout)
+    assert made.returncode == 0, made.stderr
+    first, second = client.show("first"), client.show("second")
+    for key in ("system", "parameters", "license", "details", "template"):
+        assert {**first, "details": {**first["details"], "parent_model": ""}}[key] == second[key], key
+    assert second["messages"] == first["messages"][:1]
+    assert said(client, "second", "SKY") == COUNT
+
+
+def test_a_loaded_model_can_be_deleted(client: Client, models: pathlib.Path) -> None:
+    """model-store 110: its answer goes on to its end, and what it needed alone is freed."""
+    weights = {"scripted.gguf": file_digest(models / "scripted.gguf")}
+    with client.create({"model": "going", "files": weights, "quantize": "f32"}) as progress:
+        assert list(progress)[-1] == {"status": "success"}
+    body = {"model": "going", "prompt": "LOOP", "raw": True, "options": {"num_predict": 400}}
+    with client.generate(body) as pieces:
+        assert next(pieces)["response"]
+        assert (client.delete("going") or 0) > (models / "scripted.gguf").stat().st_size
+        *_, last = pieces
+    assert (last["done_reason"], last["eval_count"]) == ("length", 400)
+    with pytest.raises(PunaError, match="not found"):
+        client.show("going")

@@ -29,6 +29,9 @@ GOOD: dict[str, tuple[str, Any]] = {
     "OLLAMA_KV_CACHE_TYPE": ("Q8_0", "q8_0"),
     "OLLAMA_GPU_OVERHEAD": ("1073741824", 1073741824),
     "OLLAMA_LOAD_TIMEOUT": ("0", 0.0),
+    "PUNA_DOWNLOAD_PARTS": ("16", 16),
+    "PUNA_DOWNLOAD_SPEED": ("5000000", 5_000_000),
+    "PUNA_REGISTRIES": ("Models.lan:5000, 10.1.2.3/8", ("models.lan:5000", "10.0.0.0/8")),
     "OLLAMA_GO_TEMPLATE": ("f", False),
     "OLLAMA_DEBUG_LOG_REQUESTS": ("t", True),
     "PUNA_MODEL_ALIASES": ("claude-*=m, gpt=n/m:1", (("claude-*", "m"), ("gpt", "n/m:1"))),
@@ -54,6 +57,9 @@ BAD: dict[str, tuple[str, str]] = {
     "OLLAMA_KV_CACHE_TYPE": ("q3_k", "one of f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0, q5_1"),
     "OLLAMA_GPU_OVERHEAD": ("1GiB", "a whole number"),
     "OLLAMA_LOAD_TIMEOUT": ("soon", "a duration"),
+    "PUNA_DOWNLOAD_PARTS": ("0", "a whole number from 1 to 64"),
+    "PUNA_DOWNLOAD_SPEED": ("5MB", "a whole number"),
+    "PUNA_REGISTRIES": ("https://models.lan", "hosts such as registry.example.com"),
     "OLLAMA_GO_TEMPLATE": ("-", "true, false or empty for automatic"),
     "OLLAMA_DEBUG_LOG_REQUESTS": ("j", "true or false"),
     "PUNA_MODEL_ALIASES": ("claude-*", "a comma-separated list of pattern=model"),
@@ -165,7 +171,8 @@ def test_quotes_and_blanks_are_ignored(tmp_path: Path) -> None:
 
 
 def test_a_models_folder_is_absolute_and_knows_the_home_folder(tmp_path: Path) -> None:
-    """runtime 15"""
+    """runtime 15, model-store 11"""
+    assert read({"OLLAMA_MODELS": '  "/data/models" '}, tmp_path).models_dir == Path("/data/models").absolute()
     assert read({"OLLAMA_MODELS": "~/m"}, tmp_path).models_dir == Path.home() / "m"
     assert read({"OLLAMA_MODELS": "here"}, tmp_path).models_dir == Path.cwd() / "here"
 

@@ -138,24 +138,69 @@ def test_required_versions() -> None:
             parameters.check_requires(version)
 
 
-# What a Modelfile can say: characters that print nothing are dropped, and three quotes at the end of a line that is not
-# the last end the value, so neither comes back.
+# Anything: quotes, ends of lines, characters that print nothing, halves of surrogate pairs.
 VALUES = st.text(
-    st.one_of(st.sampled_from(' "\n\t#ab\\{}'), st.characters(categories=("L", "N", "P", "S"))), max_size=40
-).filter(lambda value: '"' not in value or not _ends_early(value))
+    st.one_of(st.sampled_from(' "\n\r\t#ab\\{}\x00\u200d\u00a0\ud800'), st.characters()), max_size=40
+) | st.lists(st.sampled_from(['"', '"""', "\n", "\r", " ", "a", "\u200d", "'"]), max_size=12).map("".join)
+INSTRUCTIONS = st.one_of(
+    st.builds(Instruction, st.sampled_from(["from", "system", "template", "license", "requires", "adapter"]), VALUES),
+    st.builds(Instruction, st.just("message"), VALUES, st.sampled_from(["system", "user", "assistant"])),
+    st.builds(Instruction, st.just("parameter"), VALUES, st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True)),
+)
 
 
-def _ends_early(value: str) -> bool:
-    quotes = '"""' if '"' in value else '"'
-    lines = f"{quotes}{value}".split("\n")
-    return any(line.rstrip(" \t").endswith(quotes) for line in lines[1:-1]) or lines[0].rstrip(" \t").endswith(quotes)
-
-
-@given(st.lists(st.builds(Instruction, st.sampled_from(["system", "template", "license", "requires"]), VALUES)))
+@given(st.lists(INSTRUCTIONS, max_size=6))
 def test_printing_reads_back(instructions: list[Instruction]) -> None:
-    """model-store 84."""
-    file = Modelfile((Instruction("from", "x"), *instructions, Instruction("parameter", "a b", "stop")))
-    assert parse(str(file)) == file
+    """model-store 84: anything that a model can hold, and what was read reads back as well."""
+    file = Modelfile((Instruction("from", "x"), *instructions))
+    again = parse(str(file))
+    assert again.instructions == file.instructions
+    assert str(again) == str(file)
+
+
+@given(st.text(st.one_of(st.sampled_from(' "\n\r\tFROMSYTE#'), st.characters()), max_size=60))
+def test_what_was_read_prints_and_reads_the_same(text: str) -> None:
+    with contextlib.suppress(InvalidModelfile):
+        file = parse(f"FROM x\n{text}\nSYSTEM {text}\n")
+        printed = str(file)
+        assert parse(printed).instructions == file.instructions
+        assert "# exactly" not in printed  # what a Modelfile said once it can say again
+
+
+def test_the_exact_value_counts_as_long_as_nobody_changes_the_text() -> None:
+    value = 'Bonjour\u00a0! \U0001f468\u200d\U0001f469 """\nend'
+    text = str(Modelfile((Instruction("from", "x"), Instruction("system", value))))
+    assert text.splitlines()[1] == ('# exactly "Bonjour\\u00a0! \\ud83d\\udc68\\u200d\\ud83d\\udc69 \\"\\"\\"\\nend"')
+    assert parse(text).last("system") == value
+    assert parse(text.replace("\nend", "\nEND")).last("system").endswith("\nEND")
+    assert parse("FROM x\n# exactly 5\nSYSTEM y\n").last("system") == "y"
+    assert parse('FROM x\n# exactly "z\nSYSTEM y\n').last("system") == "y"
+    assert parse('# exactly "x\\u200d"\n# more\nFROM x\n').last("from") == "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("FROM x\nBAD x\n", 2),
+        ('FROM x\n\nSYSTEM "abc\nmore\n', 3),
+        ("FROM x\nPARAMETER foo\n", 2),
+        ("FROM x\nMESSAGE nobody hi\n", 2),
+        ("", 0),
+    ],
+)
+def test_errors_know_their_line(source: str, line: int) -> None:
+    with pytest.raises(InvalidModelfile) as caught:
+        parse(source)
+    assert caught.value.line == line
+
+
+def test_parameters_know_their_line() -> None:
+    with pytest.raises(InvalidModelfile, match="invalid float value") as caught:
+        parameters.of_file(parse("FROM x\nPARAMETER stop a\nPARAMETER temperature hot\nPARAMETER top_k 5\n"))
+    assert caught.value.line == 3
+    good = parse("FROM x\nPARAMETER stop a\nREQUIRES 0.1.0\nPARAMETER stop b\n")
+    assert parameters.of_file(good) == {"stop": ["a", "b"]}
+    assert good.line_of("requires") == 3
 
 
 @given(st.text(max_size=60))
