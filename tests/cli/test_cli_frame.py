@@ -20,7 +20,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     """cli 7"""
     order = [
-        "serve", "create", "show", "run", "stop", "pull", "push", "signin", "signout", "list", "ps", "cp", "rm", "help",
+        "serve", "create", "import", "show", "run", "stop", "pull", "push", "signin", "signout", "list", "ps", "cp",
+        "rm", "models", "help",
     ]  # fmt: skip
     for args in ([], ["--help"], ["-h"], ["help"]):
         assert main(args) == 0

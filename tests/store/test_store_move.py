@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,26 @@ def test_all_is_moved_and_what_is_not_ours_stays(folder: Path, shares: bool) -> 
     check_moved(folder, again)
     store.delete(ModelName.parse("a"))  # and everything works in the new place
     assert not (folder / "old" / "manifests").exists()
+
+
+def test_to_a_disk_that_really_is_another(folder: Path) -> None:
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or memory.stat().st_dev == folder.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    with tempfile.TemporaryDirectory(dir=memory) as other:
+        store, mover = opened(folder)
+        mover.move(Path(other) / "new", ignore)
+        check_whole_links(store)
+        assert store.root == Path(other) / "new"
+        assert files(folder / "old") == ["blobs/notes.txt", "readme"]
+
+
+def check_whole_links(store: Store) -> None:
+    """Every blob has the content that its name says."""
+    assert listed(store) == LISTED
+    for model in store.list():
+        model.check_files()
+        assert all(digest_of(store.blobs.read(digest)) == digest for digest in model.manifest.digests)
 
 
 def test_a_folder_with_nothing_else_in_it_goes_away(tmp_path: Path, shares: bool) -> None:
@@ -351,13 +372,7 @@ def perform(jobs: list[dict[str, object]]) -> list[int]:
 def check_in_place(folder: Path, where: Path) -> None:
     """All models, whole, where the settings say."""
     store = Store(where, links=Links(folder / "state" / "links.json"))
-    assert listed(store) == LISTED, where
-    for model in store.list():
-        model.check_files()
-        for digest in model.manifest.digests:
-            assert store.blobs.has(digest)
-            data = store.blobs.read(digest)
-            assert digest_of(data) == digest
+    check_whole_links(store)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child forks for each round")
