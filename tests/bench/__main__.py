@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from tests.bench import shapes
+from tests.bench import pull, shapes
 from tests.bench.embedding import embeddings
 from tests.bench.serving import Server, serving
 from tests.bench.structure import structured
@@ -27,6 +27,7 @@ def main() -> None:
         model = shapes.write(folder / "model.gguf", shapes.HALF_BILLION)
         rates(folder, model)
         embeddings(folder)
+    pull.main([])
 
 
 def start(folder: pathlib.Path) -> None:
