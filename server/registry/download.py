@@ -140,6 +140,8 @@ class Download:
             self._blobs.gate.leave()
 
     async def _fetch_into_folder(self) -> None:
+        if await anyio.to_thread.run_sync(self._is_there):
+            return  # somebody has just finished it
         partial = self._partial = await anyio.to_thread.run_sync(Partial.open, self.path, self.total)
         self._opened.set()
         stop_listening = self._limits.listen(self._news.notify)
@@ -155,6 +157,12 @@ class Download:
             stop_listening()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_leave, partial)
+
+    def _is_there(self) -> bool:
+        try:
+            return self.path.stat().st_size == self.total
+        except OSError:
+            return False
 
     async def _transfer(self, partial: Partial) -> None:
         """All parts, while what is there is hashed and written down. Raises the first failure."""

@@ -85,10 +85,11 @@ class Downloads:
     async def _run(self, download: Download) -> None:
         try:
             await download.run()
-            if download.error is None:
-                await anyio.to_thread.run_sync(self._notes.remove, download.digest)
         finally:
+            # In the same step in which it ends: nobody joins what is over.
             del self._running[download.digest]
+        if download.error is None:
+            await anyio.to_thread.run_sync(self._notes.remove, download.digest)
 
     def check_space(self, layers: Iterable[Layer], model: str) -> None:
         """Before the first byte: what is missing of the layers, and of what runs already, must fit. Blocking.

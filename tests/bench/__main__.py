@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from tests.bench import shapes
+from tests.bench import pull, shapes
 from tests.bench.compat import dialects
 from tests.bench.embedding import embeddings
 from tests.bench.serving import Server, serving
@@ -30,6 +30,7 @@ def main() -> None:
         rates(folder, model)
         embeddings(folder)
     model_folder()
+    pull.main([])
 
 
 def start(folder: pathlib.Path) -> None:

@@ -115,7 +115,8 @@ def test_ctrl_c_keeps_what_is_there(
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if json.loads(line).get("completed", 0) > 500_000:
+        update = json.loads(line)
+        if update.get("total") == 6_000_000 and update.get("completed", 0) > 500_000:
             process.send_signal(signal.SIGINT)
             break
     _, errors = process.communicate(timeout=60)
