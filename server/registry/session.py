@@ -64,25 +64,25 @@ class Session:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, content: Content | None = None
     ) -> AsyncIterator[Reply]:
-        """One request, redirects as they come. With the token, and a second time with a new one, where the registry
-        itself is asked; `content` that is an iterator cannot be sent twice and must not need a new token.
+        """One request, redirects as they come. With the token where the registry itself is asked, and again with a new
+        one until that was fetched for this very request; `content` that is an iterator cannot be sent twice and must
+        not need a new token.
 
         Raises RegistryError.
         """
-        token = self._token if self.is_ours(url) else ""
-        async with self._once(method, url, headers, content, token) as reply:
-            challenge = self._challenge(reply)
-            if challenge is None:
-                yield reply
-                return
-        if content is not None and not isinstance(content, bytes):
-            await self.authorize(challenge, reply.url, token)
-            raise refusal(401, "the token has expired")
-        token = await self.authorize(challenge, reply.url, token)
-        async with self._once(method, url, headers, content, token) as reply:
-            if reply.status == 401:
+        is_fresh = False
+        while True:
+            token = self._token if self.is_ours(url) else ""
+            async with self._once(method, url, headers, content, token) as reply:
+                challenge = self._challenge(reply)
+                if challenge is None:
+                    yield reply
+                    return
+            if is_fresh:
                 raise refusal(401, "")
-            yield reply
+            is_fresh = await self._authorize(challenge, reply.url, token)
+            if content is not None and not isinstance(content, bytes):
+                raise refusal(401, "the token has expired")
 
     def _once(
         self, method: str, url: str, headers: Mapping[str, str] | None, content: Content | None, token: str
@@ -103,11 +103,11 @@ class Session:
 
     # ---- the token -------------------------------------------------------------------------------------------------
 
-    async def authorize(self, challenge: Challenge, url: str, used: str) -> str:
-        """A new token, or the one that somebody else has fetched since `used` was sent. Raises RegistryError."""
+    async def _authorize(self, challenge: Challenge, url: str, used: str) -> bool:
+        """See to another token than `used`; false where somebody else has fetched one since. Raises RegistryError."""
         async with self._authorizing:
             if self._token and self._token != used:
-                return self._token
+                return False
             nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
             address = token_url(challenge, url, nonce, int(time.time()))
             signed = await anyio.to_thread.run_sync(self._signed, address)
@@ -117,7 +117,7 @@ class Session:
                     text = await reply.text()
                     raise RegistryError(f"{reply.status}: {text}" if text else f"{reply.status}")
                 self._token = _token_in(await reply.read(MAX_TEXT_BYTES))
-            return self._token
+            return True
 
     def _signed(self, url: str) -> str:
         return authorization(self._key.public(), self._key.sign(text_to_sign(url)))

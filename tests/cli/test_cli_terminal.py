@@ -35,6 +35,26 @@ def test_create_draws_its_progress(fake: FakeServer, program: Program, tmp_path:
     assert screen.raw.rstrip().endswith("\x1b[?25h")
 
 
+def test_pull_draws_a_bar_for_each_layer(fake: FakeServer, program: Program, tmp_path: Path) -> None:
+    """cli 37, 41, 6.6: and Ctrl+C says what becomes of it"""
+    go_on, never = threading.Event(), threading.Event()
+    layer = {"status": "pulling 0123456789ab", "digest": "sha256:0123456789ab", "total": 4000}
+    fake.routes[("POST", "/api/pull")] = streaming(
+        {"status": "pulling manifest"}, {**layer, "completed": 1000}, go_on, {**layer, "completed": 4000}, never
+    )
+    with terminal(program.command("pull", "m"), program.environ, tmp_path, columns=120) as screen:
+        screen.expect("pulling manifest")
+        screen.expect("pulling 0123456789ab")
+        screen.expect(" 25%")
+        screen.expect("1.0/4.0 kB")
+        go_on.set()
+        screen.expect("100%")
+        screen.send("\x03")
+        screen.expect("Stopped. What has been downloaded is kept; the same command goes on from there.")
+        assert screen.wait() == 130
+    assert "\x1b[?25h" in screen.raw
+
+
 def test_an_answer_is_wrapped_and_thoughts_are_grey(fake: FakeServer, program: Program) -> None:
     fake.routes[("POST", "/api/show")] = ok(THINKER)
     fake.routes[("POST", "/api/generate")] = streaming(

@@ -347,6 +347,7 @@ async def test_one_token_for_all(world: World, layer: dict) -> None:
 
 async def test_a_token_that_expires_in_the_middle(world: World, layer: dict) -> None:
     given = protect(world.remote, lives=3)
+    world.limits.change(parts=2)
     await world.pull()
     assert world.blob(layer["digest"]) == DATA
     assert len(given) > 1
