@@ -86,7 +86,8 @@ class Model:
 
     @property
     def gguf(self) -> GgufHeader | None:
-        """None where there are no weights, or none that can be used. Read when first asked for."""
+        """None where there are no weights, or none that can be used. Read when first asked for; a file that another
+        program deletes is gone at the second look, so look once."""
         return self.headers.get(self.model_path) if self.model_path else None
 
     @property
@@ -95,28 +96,28 @@ class Model:
 
     @property
     def family(self) -> str:
-        return self.config.model_family or (self.gguf.architecture if self.gguf else "")
+        return self.config.model_family or (gguf.architecture if (gguf := self.gguf) else "")
 
     @property
     def quantization(self) -> str:
         known = self.config.file_type
-        if known not in ("", UNKNOWN_FILE_TYPE) or self.gguf is None:
+        if known not in ("", UNKNOWN_FILE_TYPE) or (gguf := self.gguf) is None:
             return known
-        return self.gguf.file_type
+        return gguf.file_type
 
     @property
     def context_length(self) -> int:
         """What the model was trained for; 0 where nobody says."""
-        return self.config.context_length or (self.gguf.number("context_length") if self.gguf else 0)
+        return self.config.context_length or (gguf.number("context_length") if (gguf := self.gguf) else 0)
 
     @property
     def embedding_length(self) -> int:
-        return self.config.embedding_length or (self.gguf.number("embedding_length") if self.gguf else 0)
+        return self.config.embedding_length or (gguf.number("embedding_length") if (gguf := self.gguf) else 0)
 
     def details(self, *, with_lengths: bool = False) -> dict[str, Any]:
         """The object `details` of tags, ps and show; only tags has the lengths."""
         families = self.config.model_families
-        size = self.config.model_type or (parameter_size(self.gguf.parameter_count) if self.gguf else "")
+        size = self.config.model_type or (parameter_size(gguf.parameter_count) if (gguf := self.gguf) else "")
         details: dict[str, Any] = {
             "parent_model": self.parent_model,
             "format": self.config.model_format,
