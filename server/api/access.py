@@ -6,6 +6,7 @@ The order is the reference's: Origin first, then Host, then the routes; a refusa
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from collections import OrderedDict
@@ -34,6 +35,8 @@ PREFLIGHT = {
 }
 # What clients of the compatible dialects send besides, and a browser asks about first.
 COMPAT_HEADERS = ",X-Api-Key,Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,X-Puna-Keep-Alive,X-Puna-Num-Ctx"  # noqa: E501
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+_MAX_ASKED = 4096  # characters
 _MAX_REFUSALS = 64
 _MAX_ORIGIN_LENGTH = 256
 
@@ -99,7 +102,7 @@ class Access:
         if extra is None:
             self._note_refusal(origin or "", scope["path"])
         elif extra and scope["method"] == "OPTIONS":
-            app = self._preflight(scope["path"])
+            app = self._preflight(scope["path"], headers.get("access-control-request-headers", ""))
         elif self._checks_host:
             verdict = self._hosts.verdict(host)
             if verdict == "refused":
@@ -137,11 +140,19 @@ class Access:
             path[:_MAX_ORIGIN_LENGTH],
         )
 
-    def _preflight(self, path: str) -> ASGIApp:
+    def _preflight(self, path: str, asked: str) -> ASGIApp:
+        """`asked` are the headers that a page wants to send. Clients of the compatible dialects have ever new ones, and
+        an allowed page may send any."""
         response = _empty(204)
         response.headers.update(PREFLIGHT)
         if path.startswith("/v1"):
-            response.headers["Access-Control-Allow-Headers"] += COMPAT_HEADERS
+            known = PREFLIGHT["Access-Control-Allow-Headers"] + COMPAT_HEADERS
+            more = [
+                name
+                for name in _HEADER_NAME.findall(asked[:_MAX_ASKED])
+                if name.lower() not in known.lower().split(",")
+            ]
+            response.headers["Access-Control-Allow-Headers"] = ",".join((known, *more))
         if not self._origins.allows_all:
             response.headers.append("Vary", "Access-Control-Request-Method")
             response.headers.append("Vary", "Access-Control-Request-Headers")

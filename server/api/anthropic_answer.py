@@ -10,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from server.api.anthropic_request import Asked
+from server.api.openai_answer import is_plain
+from server.api.responses import encode
 from server.api.wire_errors import anthropic_error
 from server.api.wire_runs import Piece
 from server.api.wire_sse import event_frame
@@ -103,6 +105,7 @@ class MessageStream:
         self._request_id = request_id
         self._open: str | None = None
         self._index = -1
+        self._front = b""
         self._has_begun = self._has_calls = False
 
     async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
@@ -111,6 +114,8 @@ class MessageStream:
                 yield self.feed(piece.chunk)
 
     def feed(self, chunk: Chunk) -> bytes:
+        if self._open == "text" and is_plain(chunk):
+            return self._front + encode(chunk.text) + b"}}\n\n"
         frames = [] if self._has_begun else self._begin(chunk)
         for part in parts_of(chunk):
             frames += self._part(part)
@@ -138,6 +143,8 @@ class MessageStream:
             self._open = part.kind
             block = {"type": "content_block_start", "index": self._index, "content_block": _opened(part)}
             frames.append(event_frame(block))
+            if part.kind == "text":  # what stands before the text in every frame of this block
+                self._front = self._delta("text_delta", "text", "").removesuffix(b'""}}\n\n')
         if part.call is not None:
             self._has_calls = True
             return [*frames, self._delta("input_json_delta", "partial_json", arguments_text(part.call)), *self._close()]

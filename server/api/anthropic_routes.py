@@ -10,7 +10,7 @@ from server.api.anthropic_request import read_request, with_possible_think
 from server.api.anthropic_schema import COUNT, MESSAGE
 from server.api.responses import BARE_JSON, json_answer
 from server.api.services import services_of
-from server.api.wire_answer import answered, counted
+from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import ANTHROPIC
 from server.api.wire_fields import Fields
@@ -25,6 +25,7 @@ async def messages(request: Request, fields: Fields) -> ASGIApp:
     asked = read_request(fields, request.headers)
     asked = await with_possible_think(services, asked)
     generation = as_set(asked.generation, fields, services.settings.long_prompts)
+    await check_images(services, generation)
     pieces = choices(services.inference, [generation], only_one_call=asked.only_one_call)
     return await answered(
         request,

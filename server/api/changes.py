@@ -18,7 +18,7 @@ from server.api.services import Services, services_of
 from server.errors import InvalidModelName, InvalidRequest, ModelNotFound
 from server.messages.chat import Progress
 from server.messages.names import ModelName, split_source
-from server.prompts import gotemplate
+from server.prompts import gotemplate, named
 from server.store import CreateRequest
 
 
@@ -30,7 +30,7 @@ async def create(request: Request, asked: requests.CreateRequest) -> ASGIApp:
     services = services_of(request)
 
     def work(report: Report) -> None:
-        services.store.create(wanted, report, check_template=gotemplate.parse)
+        services.store.create(wanted, report, check_template=gotemplate.parse, detect_template=named.detect)
 
     return ProgressAnswer(work, asked.stream, _base_first(services, wanted))
 
@@ -72,7 +72,7 @@ async def delete(request: Request, asked: requests.DeleteRequest) -> ASGIApp:
 
 @reads(requests.PullRequest)
 async def pull(request: Request, asked: requests.PullRequest) -> ASGIApp:
-    name = _named(_registry_text(asked.target), "invalid model name")
+    name = registry_name(asked.target)
     return ProgressStream(services_of(request).registry.pull(name, insecure=asked.insecure), asked.stream)
 
 
@@ -94,6 +94,11 @@ def _registry_text(text: str) -> str:
         return source.text
     has_tag = ":" in source.text.rpartition("/")[2]
     return f"{source.text}-cloud" if has_tag else f"{source.text}:cloud"
+
+
+def registry_name(text: str) -> ModelName:
+    """What is asked of a registry. Raises InvalidRequest, InvalidModelName."""
+    return _named(_registry_text(text), "invalid model name")
 
 
 def _required(text: str) -> str:

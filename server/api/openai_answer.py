@@ -102,6 +102,12 @@ def progress_member(reading: Reading) -> dict[str, Any]:
     return {"prompt_progress": told}
 
 
+def is_plain(chunk: Chunk) -> bool:
+    """Whether there is a text and nothing else to tell."""
+    rest = chunk.thinking or chunk.tool_calls or chunk.logprobs or chunk.tokens or chunk.done or chunk.reading
+    return bool(chunk.text) and not rest
+
+
 def by_choice(pieces: Iterable[Piece], count: int) -> list[Chunk]:
     """Each choice as one chunk: its last one, with everything that was said before."""
     said: list[list[Chunk]] = [[] for _ in range(count)]

@@ -27,7 +27,7 @@ from server.api.openai_request import (
 from server.api.openai_schema import CHAT
 from server.api.responses import BARE_JSON, json_answer
 from server.api.services import services_of
-from server.api.wire_answer import answered, counted
+from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
 from server.api.wire_options import as_set, read_model, read_running, refuse_two_forms
@@ -97,6 +97,7 @@ async def completions(request: Request, fields: Fields) -> ASGIApp:
     asked = read_chat(fields, request.headers)
     generation, inference = as_set(asked.generation, fields, services.settings.long_prompts), services.inference
     asked = msgspec.structs.replace(asked, reasoning_names=REASONING_NAMES[services.settings.reasoning_field])
+    await check_images(services, generation)
     pieces = choices(inference, repeated(generation, asked.choices), only_one_call=asked.only_one_call)
     is_rendering = generation.debug_render_only
     render = rendered_object if is_rendering else chat_object

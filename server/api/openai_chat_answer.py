@@ -12,6 +12,7 @@ from server.api.openai_answer import (
     FINGERPRINT,
     Meter,
     by_choice,
+    is_plain,
     late_error,
     logprobs_member,
     now,
@@ -19,11 +20,14 @@ from server.api.openai_answer import (
     timings_object,
     usage_object,
 )
+from server.api.responses import encode
 from server.api.wire_runs import Piece, Totals
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
 from server.messages.chat import Chunk, GenerationRequest, Reading, ToolCall
+
+_PLAIN_END = b'},"finish_reason":null}]}\n\n'
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -127,6 +131,7 @@ class ChatStream:
         self._calls: dict[int, int] = {}
         self._meters = {0: Meter()}
         self._timings: dict[str, Any] = {}
+        self._fronts: dict[int, bytes] = {}
 
     async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):
@@ -137,6 +142,8 @@ class ChatStream:
     def feed(self, piece: Piece) -> bytes:
         """The frames of one chunk: thoughts, text, calls, the finish, in this order."""
         index, chunk = piece
+        if index in self._begun and is_plain(chunk) and not self._asked.with_timings:
+            return self._front(index) + encode(chunk.text) + _PLAIN_END
         if chunk.reading is not None:
             return self._progress(index, chunk.reading)
         self._totals.add(piece)
@@ -166,6 +173,13 @@ class ChatStream:
 
     def late_error(self, error: PunaError) -> bytes:
         return late_error(error)
+
+    def _front(self, index: int) -> bytes:
+        """What stands before the text in a frame of text alone: the common case, made once."""
+        if index not in self._fronts:
+            frame = self._frame(index, {"content": ""})
+            self._fronts[index] = frame.removesuffix(b'""' + _PLAIN_END)
+        return self._fronts[index]
 
     def _measure(self, piece: Piece) -> None:
         """The last chunk of a choice tells its timings, with `timings_per_token` all do."""

@@ -117,8 +117,10 @@ class ShowRequest(Named, frozen=True, kw_only=True):
 
 
 class FitRequest(Named, frozen=True, kw_only=True):
-    """0 and "" leave a value as it would be."""
+    """0 and "" leave a value as it would be. With `pull` the model is the one that its registry has."""
 
+    pull: Flag = False
+    insecure: Flag = False
     num_ctx: Integer = 0
     parallel: Integer = 0
     kv_cache_type: Text = ""

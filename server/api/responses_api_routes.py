@@ -13,7 +13,7 @@ from server.api.responses_api_request import NoSuchResponse, read_response
 from server.api.responses_api_schema import RESPONSE
 from server.api.responses_api_store import Stored, StoredResponses
 from server.api.services import services_of
-from server.api.wire_answer import answered, counted
+from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
 from server.api.wire_options import as_set
@@ -40,6 +40,7 @@ async def create(request: Request, fields: Fields) -> ASGIApp:
             kept.keep(Stored(asked.items, response))
 
     generation = as_set(asked.generation, fields, services_of(request).settings.long_prompts)
+    await check_images(services_of(request), generation)
     only_one = asked.offer.tooling.only_one
     pieces = choices(services_of(request).inference, [generation], only_one_call=only_one)
     writer = ResponseWriter(asked, keep)

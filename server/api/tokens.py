@@ -29,7 +29,7 @@ async def tokenize(request: Request, asked: TokenizeRequest) -> ASGIApp:
             keep_alive_seconds=asked.keep_alive,
         ),
     )
-    pieces = {"pieces": [_text_or_bytes(piece) for piece in found.result.pieces]} if asked.with_pieces else {}
+    pieces = {"pieces": [text_or_bytes(piece) for piece in found.result.pieces]} if asked.with_pieces else {}
     return json_answer(
         {
             "model": asked.model,
@@ -66,7 +66,7 @@ def _tokenizer(request: Request) -> Tokenizer:
     return Tokenizer(services.catalog, services.scheduler)
 
 
-def _text_or_bytes(piece: bytes) -> str | list[int]:
+def text_or_bytes(piece: bytes) -> str | list[int]:
     """A piece that is no whole text, such as half of a character, as the list of its bytes."""
     try:
         return piece.decode()

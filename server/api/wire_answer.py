@@ -11,12 +11,13 @@ from starlette.types import ASGIApp
 
 from server.api.native import left_out
 from server.api.responses import BARE_JSON, json_answer
+from server.api.services import Services
 from server.api.streaming import all_of, while_connected
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import Dialect
 from server.api.wire_runs import Answering, Piece, prompt_tokens
 from server.api.wire_sse import COMMENT, EventStream
-from server.errors import PunaError
+from server.errors import ModelNotFound, PunaError, Unsupported
 from server.messages.chat import GenerationRequest
 
 
@@ -37,7 +38,8 @@ class _LeftOut:
     async def over(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         async with aclosing(pieces):
             async for piece in pieces:
-                self.headers |= left_out(piece.chunk)
+                if piece.chunk.dropped_messages or piece.chunk.cut_tokens:
+                    self.headers |= left_out(piece.chunk)
                 yield piece
 
 
@@ -76,6 +78,17 @@ def streamed(
         headers=lambda: left.headers,
         ping=ping,
     )
+
+
+async def check_images(services: Services, generation: GenerationRequest) -> None:
+    """Raises Unsupported for pictures that the model cannot see. A model that is not there is told later."""
+    if any(message.images for message in generation.messages):
+        try:
+            entry = await services.catalog.find(generation.model, "chat")
+        except ModelNotFound:
+            return
+        if not {"vision", "audio"} & set(entry.capabilities):
+            raise Unsupported(f'model "{generation.model}" does not support images')
 
 
 async def counted(request: Request, inference: Answering, generation: GenerationRequest) -> int:

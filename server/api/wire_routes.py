@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import (
     anthropic_routes,
+    llama_routes,
     openai_audio,
     openai_chat,
     openai_completions,
@@ -42,6 +43,10 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/responses/input_tokens", OPENAI, POST=responses_api_routes.input_tokens),
     dialect_route("/v1/responses/{id}", OPENAI, GET=responses_api_routes.stored, DELETE=responses_api_routes.forget),
     dialect_route("/v1/responses/{id}/input_items", OPENAI, GET=responses_api_routes.input_items),
+    dialect_route("/v1/health", OPENAI, GET=llama_routes.health, HEAD=llama_routes.health),
+    dialect_route("/v1/tokenize", OPENAI, POST=llama_routes.tokenize),
+    dialect_route("/v1/detokenize", OPENAI, POST=llama_routes.detokenize),
+    dialect_route("/v1/apply-template", OPENAI, POST=llama_routes.apply_template),
     dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
     dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
 )

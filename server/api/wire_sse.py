@@ -64,7 +64,7 @@ class EventStream:
         self._headers = headers
         self._ping = ping
         self._quiet_seconds = quiet_seconds
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)  # otherwise every piece waits for one turn of the event loop
         self._last_sent = 0.0
         self._pings = anyio.CancelScope()
 

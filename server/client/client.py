@@ -79,6 +79,10 @@ class Client:
         asked = {"num_ctx": num_ctx, "parallel": parallel, "kv_cache_type": kv_cache_type}
         return self._json("POST", "/puna/v1/fit", {"model": model, **asked})
 
+    def fit_before_pull(self, model: str, *, insecure: bool = False) -> dict[str, Any]:
+        """The same of a model as its registry has it, of which only the beginning is fetched."""
+        return self._json("POST", "/puna/v1/fit", {"model": model, "pull": True, "insecure": insecure})
+
     def status(self) -> dict[str, Any]:
         """State, address, versions, running models and memory."""
         return self._json("GET", "/puna/v1/status")

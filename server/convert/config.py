@@ -8,7 +8,7 @@ from typing import Any
 
 from server.errors import InvalidRequest
 
-LARGEST_COUNT = 1 << 31
+LARGEST_COUNT = (1 << 31) - 1
 
 
 class Config:
@@ -32,13 +32,18 @@ class Config:
         """The value of the first key that has one."""
         return next((self._values[key] for key in keys if self._values.get(key) is not None), None)
 
-    def count(self, *keys: str, default: int | None = None) -> int:
+    def with_defaults(self, values: Mapping[str, Any]) -> Config:
+        """The same config; `values` count where it says nothing."""
+        said = {key: value for key, value in self._values.items() if value is not None}
+        return Config({**values, **said, "text_config": None}, self._name)
+
+    def count(self, *keys: str, default: int | None = None, largest: int = LARGEST_COUNT) -> int:
         """A whole number above zero. Raises InvalidRequest."""
         value = self.get(*keys)
         if value is None and default is not None:
             return default
-        if type(value) is not int or not 0 < value < LARGEST_COUNT:
-            raise self.wrong(keys[0], "a whole number above zero")
+        if type(value) is not int or not 0 < value <= largest:
+            raise self.wrong(keys[0], f"a whole number from 1 to {largest}")
         return value
 
     def number(self, *keys: str, default: float | None = None) -> float:

@@ -11,7 +11,7 @@ from server.convert.safetensors import Tensor, read_header
 from server.errors import InvalidRequest
 
 MIB = 1024 * 1024
-TEXT_LIMIT_BYTES = 256 * MIB  # a tokenizer with a million merges has 60
+TEXT_LIMIT_BYTES = 128 * MIB  # a tokenizer with a million merges has 60
 INDEX = "model.safetensors.index.json"
 
 

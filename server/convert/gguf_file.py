@@ -77,12 +77,13 @@ class HashedFile:
 
 
 class GgufFile:
-    """Collect keys and a vocabulary, then write it all with the weights. `name` is the model's title."""
+    """Collect keys and a vocabulary, then write it all with the weights. `name` is the model's title. `kind`: what the
+    file is, "model" or "adapter"."""
 
-    def __init__(self, architecture: str, name: str) -> None:
+    def __init__(self, architecture: str, name: str, kind: str = gguf.GGUFType.MODEL) -> None:
         self._architecture = architecture
         self._writer = gguf.GGUFWriter(None, architecture)
-        self._writer.add_type(gguf.GGUFType.MODEL)
+        self._writer.add_type(kind)
         self._writer.add_name(name)
         self._writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 

@@ -36,9 +36,11 @@ def main() -> int:
 
 def _outcome(order: ConvertOrder, progress: Progress) -> Converted | ConvertFailed:
     try:
-        from server.convert.conversion import convert  # slow to load, and not needed to notice a parent that is gone
+        # Slow to load, and not needed to notice a parent that is gone.
+        from server.convert.conversion import convert
+        from server.convert.lora import convert_adapter
 
-        return convert(order, progress)
+        return convert(order, progress) if order.base is None else convert_adapter(order, order.base, progress)
     except PunaError as error:
         return _failed(error)
     except MemoryError:

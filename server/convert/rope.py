@@ -14,8 +14,8 @@ DEFAULT_BASE = 10_000.0
 
 
 class Rope:
-    """Of the layers that see everything, and of those that see a window. `base` is what a family uses where the config
-    says nothing."""
+    """Of the layers that see everything, and of those that see a window. `base` is what a family uses for the former
+    where the config says nothing."""
 
     def __init__(self, config: Config, base: float = DEFAULT_BASE) -> None:
         given = config.part("rope_parameters", "rope_scaling")
@@ -23,7 +23,8 @@ class Rope:
         local = given.part("sliding_attention")
         self._config = config
         self.base = self._global.number("rope_theta", default=config.number("rope_theta", default=base))
-        self.local_base = local.number("rope_theta", default=config.number("rope_local_base_freq", default=base))
+        local_base = config.number("rope_local_base_freq", default=DEFAULT_BASE)
+        self.local_base = local.number("rope_theta", default=local_base)
         self.share = self._global.number(
             "partial_rotary_factor", default=config.number("partial_rotary_factor", default=1)
         )

@@ -123,6 +123,8 @@ def _of_bytes(described: dict[str, Any], size: int) -> Vocabulary:
     tokens = {number: Token(text) for number, text in _trained_tokens(model).items()} | _added_tokens(described)
     # A space within a part would end it; the bytes' own sign for a space is 256 places up.
     merges = tuple(" ".join(part.replace(" ", "\u0120") for part in pair) for pair in _merges(model))
+    if not merges:
+        raise InvalidRequest("unknown tokenizer format: tokenizer.json lists no merges")
     return Vocabulary("gpt2", padded(tokens, size), pre=pre_tokenizer_name(described), merges=merges)
 
 

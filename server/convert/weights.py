@@ -64,14 +64,18 @@ def find_weights(
 def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
-        short = name.removeprefix(prefix)
+        short = bare_name(name)
         for old, new in _OLD_ENDS.items():
             short = short.removesuffix(old) + new if short.endswith(old) else short
         if short in renamed:
             raise InvalidRequest(f"the tensor {short[:100]} is in the model twice, under two names")
         renamed[short] = tensor
     return renamed
+
+
+def bare_name(name: str) -> str:
+    """A tensor's name within its model."""
+    return name.removeprefix(next((prefix for prefix in _PREFIXES if name.startswith(prefix)), ""))
 
 
 def _vocabulary_size(outline: Outline, tensors: Mapping[str, Tensor]) -> int:

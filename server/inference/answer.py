@@ -95,13 +95,10 @@ async def _generate(
     reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
     parser = reading.parser
     said: list[str] = []
-    thoughts: list[str] = []
     untold = (0, 0)  # what the prompt has of tokens, and of cached ones: told once
-    generated = cut_tokens = 0
+    generated = cut_tokens = unread = thinking_tokens = 0
 
     def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = (), tokens: tuple[int, ...] = ()) -> Chunk:
-        if parsed.thinking:
-            thoughts.append(parsed.thinking)
         nonlocal untold
         (prompt_tokens, cached_tokens), untold = untold, (0, 0)
         return Chunk(
@@ -139,8 +136,12 @@ async def _generate(
                 if event.prompt_tokens:
                     untold = (event.prompt_tokens, event.cached_tokens)
                 cut_tokens = cut_tokens or event.cut_tokens
+                unread += event.generated - generated
                 generated = event.generated
                 parsed = parser.feed(event.text)
+                if parsed:  # tokens of a text that the parser held back belong to what it becomes
+                    thinking_tokens += unread if parsed.thinking else 0
+                    unread = 0
                 if parsed or event.logprobs or event.tokens:
                     yield piece(parsed, event.logprobs, event.tokens)
             elif isinstance(event, PromptProgress):
@@ -149,8 +150,7 @@ async def _generate(
                 rest = parser.flush()
                 if rest:
                     yield piece(rest)
-                thought = len(await lease.runner.tokenize("".join(thoughts))) if thoughts else 0
-                yield await _last(request, lease, prompt, "".join(said), event, thought)
+                yield await _last(request, lease, prompt, "".join(said), event, thinking_tokens)
 
 
 def _reading(event: PromptProgress) -> Reading:
@@ -174,7 +174,7 @@ async def _last(
         prompt_ns=finished.prompt_ns,
         eval_tokens=finished.eval_tokens,
         eval_ns=finished.eval_ns,
-        thinking_tokens=min(thinking_tokens, finished.eval_tokens),
+        thinking_tokens=thinking_tokens,
     )
     return Chunk(
         done=True,

@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound, PunaError
+from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound
 from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
@@ -24,6 +24,7 @@ from server.store.show import show_data
 log = logging.getLogger(__name__)
 
 STARTER = "puna-starter:latest"
+REMEMBERED_DETAILS = 1000
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -61,6 +62,7 @@ class Catalog:
         self._go_template = go_template
         self._install_starter = install_starter
         self._choices: dict[tuple[str, str], TemplateChoice] = {}  # by digest, and by renderer: a name may decide it
+        self._details_of: dict[str, dict[str, Any]] = {}  # by digest; of models that have been asked
 
     # ---- one model -------------------------------------------------------------------------------------------------
 
@@ -75,8 +77,12 @@ class Catalog:
         except ModelNotFound as error:
             stand_in = self._stand_in(name)
             if stand_in is None:
-                raise lookup.missing(raw, name, endpoint) from error
+                raise lookup.missing(raw, self.store.resolve(name.full), endpoint) from error
             model = stand_in
+        path = model.model_path
+        if endpoint != "show" and path is not None and not (path.is_file() or path.is_symlink()):
+            raise lookup.without_weights(raw, path)  # of a link that leads nowhere its owner's sentence says more
+        self._remember_details(model)
         return Entry(model, self._choice(model))
 
     def _stand_in(self, name: ModelName) -> Model | None:
@@ -90,6 +96,13 @@ class Catalog:
                     log.warning("%s stands in for %s, but cannot be used: %s", target, name.short, error)
                     return None
         return None
+
+    def _remember_details(self, model: Model) -> None:
+        """A model that is loaded goes on to run, and to be listed, after it has been deleted or replaced."""
+        if model.digest not in self._details_of:
+            self._details_of[model.digest] = model.details()
+            while len(self._details_of) > REMEMBERED_DETAILS:
+                self._details_of.pop(next(iter(self._details_of)), None)
 
     def _installed(self, name: ModelName) -> Model:
         try:
@@ -183,12 +196,9 @@ class Catalog:
         }
 
     def _details(self, running: RunningModel) -> dict[str, Any]:
-        """Those of the model that was loaded; of one that has been deleted since, nothing is known any more."""
-        try:
-            details = self.store.get(ModelName.parse(running.name)).details()
-        except PunaError:
-            details = {"format": "gguf", "family": "", "families": None, "parameter_size": "", "quantization_level": ""}
-        return {**details, "parent_model": ""}
+        """Those of the model that was loaded, whatever its name means now."""
+        unknown = {"format": "gguf", "family": "", "families": None, "parameter_size": "", "quantization_level": ""}
+        return {**self._details_of.get(running.digest, unknown), "parent_model": ""}
 
 
 def facts_of(model: Model) -> TemplateFacts:

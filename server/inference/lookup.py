@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from server.errors import Forbidden, InvalidModelName, InvalidRequest, ModelNotFound, PunaError
@@ -42,6 +43,11 @@ def missing(raw: str, name: ModelName, endpoint: Endpoint) -> PunaError:
         "embeddings": lambda: f'model "{raw}" not found, try pulling it first',
     }
     return ModelNotFound(sentences[endpoint]())
+
+
+def without_weights(raw: str, path: Path) -> PunaError:
+    """The sentence for a model that is listed, but whose weights are gone."""
+    return ModelNotFound(f'model "{raw}" not found, try pulling it first', log=f"the weights of {raw} are gone: {path}")
 
 
 def is_local(raw: str) -> bool:

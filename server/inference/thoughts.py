@@ -60,6 +60,8 @@ def thought_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) 
         return Thought()
     if name in _CONTENT:
         after, bridge = _CONTENT[name]
+        if prompt.endswith(after):  # the prompt has opened the content
+            return Thought()
         return Thought("", after, "" if request.tools else bridge)
     tags: tuple[str, str] | None = _TAGS.get(name, THINK_TAGS)
     is_first = False
@@ -75,7 +77,7 @@ def thought_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) 
         tags = choice.thinking_tags if request.think and choice.mode != "native" else None
     if tags is None:
         return Thought()
-    has_begun = is_first or prompt.rstrip().endswith(tags[0])
+    has_begun = is_first or prompt.rstrip().endswith((tags[0], f"{tags[0]}thought"))
     return Thought("" if has_begun else tags[0], (tags[1],), tags[1])
 
 

@@ -15,13 +15,23 @@ CONVERTER_WORD = "convert-process"  # hidden first word that makes a frozen exec
 OutputType = Literal["", "F32", "F16", "BF16"]
 
 
+class AdapterBase(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be known of the model that an adapter changes: GGUF's name of its architecture, and its heads."""
+
+    architecture: str
+    heads: int
+    key_heads: int
+
+
 class ConvertOrder(msgspec.Struct, frozen=True, kw_only=True):
     """`files`: names relative to the model's folder, and where each of them is. `output_path` is an empty file that the
-    GGUF goes into. `output_type`: of the matrices; "" keeps what they have, with F32 written as F16."""
+    GGUF goes into. `output_type`: of the matrices; "" keeps what they have, with F32 written as F16. With `base` the
+    folder is a LoRA adapter, which is written as F32."""
 
     files: dict[str, str]
     output_path: str
     output_type: OutputType = ""
+    base: AdapterBase | None = None
 
 
 class Converting(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):

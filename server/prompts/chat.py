@@ -126,7 +126,8 @@ def _guard(choice: TemplateChoice, vocabulary: Vocabulary) -> Guard:
 
 @functools.lru_cache(maxsize=64)
 def _turns(source: str) -> anyio.CapacityLimiter:
-    """A template renders one prompt at a time: a slow one holds up its own model, and takes no thread from others."""
+    """A template renders one prompt at a time: a slow one holds up its own model, and takes no thread from others. All
+    templates that come with requests wait for each other: `source` is "" for them."""
     return anyio.CapacityLimiter(1)
 
 
@@ -149,20 +150,16 @@ async def fit_completion(
     """
     if request.raw:
         return Prompt(text=request.prompt, image_count=len(request.images))
-    template = gotemplate.parse(request.template) if request.template else None
-    source = request.template or choice.go_text
-    guard = Guard.for_template(vocabulary.control_texts, source)
-    if request.suffix:
-        own = template or choice.go
-        marked = own.render_insert(guard.text(request.prompt), guard.text(request.suffix), think)
-        return _completion(guard, marked, images=len(request.images))
     system = request.system or system
     question = Message(role="user", content=request.prompt, images=request.images)
     messages = history.prepare([question], system=system, stored=() if context_text else stored)
-    if template:
-        work = partial(template.render, guard.messages(messages), None, think)
-        marked = await anyio.to_thread.run_sync(work, limiter=_turns(source))
-        return _completion(guard, marked, context_text, messages, len(request.images))
+    if request.suffix or request.template:
+        guard = Guard.for_template(vocabulary.control_texts, request.template or choice.go_text)
+        work = partial(_by_go_template, choice, request, messages, guard, think)
+        marked = await anyio.to_thread.run_sync(work, limiter=_turns("" if request.template else choice.go_text))
+        cut = guard.unmarked(marked)
+        whole = Prompt(text=cut.text, cuts=cut.cuts, messages=tuple(messages), image_count=len(request.images))
+        return whole if request.suffix else _behind(context_text, whole)
     if choice.is_bare:
         (bare, *_), count = images.mark([question])
         front = f"{system}\n\n" if system else ""
@@ -173,12 +170,13 @@ async def fit_completion(
     return _behind(context_text, prompt)
 
 
-def _completion(
-    guard: Guard, marked: str, context_text: str = "", messages: Sequence[Message] = (), images: int = 0
-) -> Prompt:
-    prompt = guard.unmarked(marked)
-    whole = Prompt(text=prompt.text, cuts=prompt.cuts, messages=tuple(messages), image_count=images)
-    return _behind(context_text, whole)
+def _by_go_template(
+    choice: TemplateChoice, request: GenerationRequest, messages: Sequence[Message], guard: Guard, think: Think
+) -> str:
+    template = gotemplate.parse(request.template) if request.template else choice.go
+    if request.suffix:
+        return template.render_insert(guard.text(request.prompt), guard.text(request.suffix), think)
+    return template.render(guard.messages(messages), None, think)
 
 
 def _behind(context_text: str, prompt: Prompt) -> Prompt:

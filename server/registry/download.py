@@ -53,6 +53,7 @@ class Download:
         self.followers = 0
         self.error: PunaError | None = None
         self.ended = anyio.Event()
+        self._opened = anyio.Event()
         self._source = source
         self._blobs = blobs
         self._limits = limits
@@ -96,6 +97,7 @@ class Download:
     async def follow(self) -> AsyncGenerator[Progress, None]:
         """Its progress until it has ended; raises what it ended with."""
         status, told, quiet_seconds = f"pulling {short(self.digest)}", -1, 0.0
+        await self._opened.wait()  # then it is known what an earlier run has left
         while not self.ended.is_set():
             if self.completed != told or quiet_seconds >= QUIET_LINE_SECONDS:
                 told, quiet_seconds = self.completed, 0.0
@@ -126,6 +128,7 @@ class Download:
             self.error = self.error or Cancelled()
             raise
         finally:
+            self._opened.set()
             self.ended.set()
 
     async def _fetch(self) -> None:
@@ -137,7 +140,10 @@ class Download:
             self._blobs.gate.leave()
 
     async def _fetch_into_folder(self) -> None:
+        if await anyio.to_thread.run_sync(self._is_there):
+            return  # somebody has just finished it
         partial = self._partial = await anyio.to_thread.run_sync(Partial.open, self.path, self.total)
+        self._opened.set()
         stop_listening = self._limits.listen(self._news.notify)
         try:
             try:
@@ -151,6 +157,12 @@ class Download:
             stop_listening()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_leave, partial)
+
+    def _is_there(self) -> bool:
+        try:
+            return self.path.stat().st_size == self.total
+        except OSError:
+            return False
 
     async def _transfer(self, partial: Partial) -> None:
         """All parts, while what is there is hashed and written down. Raises the first failure."""

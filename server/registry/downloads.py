@@ -85,10 +85,11 @@ class Downloads:
     async def _run(self, download: Download) -> None:
         try:
             await download.run()
-            if download.error is None:
-                await anyio.to_thread.run_sync(self._notes.remove, download.digest)
         finally:
+            # In the same step in which it ends: nobody joins what is over.
             del self._running[download.digest]
+        if download.error is None:
+            await anyio.to_thread.run_sync(self._notes.remove, download.digest)
 
     def check_space(self, layers: Iterable[Layer], model: str) -> None:
         """Before the first byte: what is missing of the layers, and of what runs already, must fit. Blocking.
@@ -135,7 +136,8 @@ class Downloads:
             raise DownloadRuns("this file is being downloaded; cancel that first")
         if digest not in {self._digest(blob) for blob, _ in self._kept_blobs()}:
             raise NotFound("nothing of this file is there")
-        freed = partial.clear(self._blobs.path(digest))
+        with self._blobs.gate.visit():
+            freed = partial.clear(self._blobs.path(digest))
         self._notes.remove(digest)
         return freed
 

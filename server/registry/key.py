@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ class RegistryKey:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or paths.home_dir()
         self._loaded: Ed25519PrivateKey | None = None
+        self._lock = threading.Lock()
 
     @property
     def path(self) -> Path:
@@ -31,31 +34,34 @@ class RegistryKey:
     def ensure(self) -> None:
         """Make the pair where there is none. Raises RegistryError."""
         if not self.path.exists():
-            self._load()
+            self._key()
 
     def public(self) -> str:
         """The base64 text of an OpenSSH public key, without type and comment. Raises RegistryError."""
-        return _public_line(self._load()).split()[1]
+        return _public_line(self._key()).split()[1]
 
     def sign(self, data: bytes) -> str:
         """Base64 of the 64 bytes of the signature. Raises RegistryError."""
-        return base64.b64encode(self._load().sign(data)).decode()
+        return base64.b64encode(self._key().sign(data)).decode()
+
+    def _key(self) -> Ed25519PrivateKey:
+        with self._lock:
+            self._loaded = self._loaded or self._load()
+            return self._loaded
 
     def _load(self) -> Ed25519PrivateKey:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-        if self._loaded is None:
-            try:
-                data = self.path.read_bytes() if self.path.exists() else self._create()
-                key = load_ssh_private_key(data, password=None)
-            except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-                raise _unusable(f"{self.path}: {error}") from error
-            if not isinstance(key, Ed25519PrivateKey):
-                raise _unusable(f"{self.path} is no ed25519 key")
-            self._loaded = key
-        return self._loaded
+        try:
+            data = self.path.read_bytes() if self.path.exists() else self._create()
+            key = load_ssh_private_key(data, password=None)
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise _unusable(f"{self.path}: {error}") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise _unusable(f"{self.path} is no ed25519 key")
+        return key
 
     def _create(self) -> bytes:
         """The private key's file, which two programs may make at the same moment: the first one wins."""
@@ -78,8 +84,7 @@ class RegistryKey:
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     """Whole under its name or not at all. Raises FileExistsError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
         file.write(data)
         file.flush()

@@ -20,7 +20,17 @@ from server.store.manifest import Layer, decode_manifest
 
 
 async def pull(store: Store, downloads: Downloads, session: Session, name: ModelName) -> AsyncGenerator[Progress, None]:
-    """Raises RegistryError, DiskFull, StoreError and what else its downloads end with. What has come then is kept."""
+    """Raises RegistryError, DiskFull, StoreError and what else its downloads end with. What has come then is kept. A
+    model folder that is being moved waits for the end of it."""
+    with store.blobs.gate.visit():
+        async with aclosing(_pull(store, downloads, session, name)) as lines:
+            async for line in lines:
+                yield line
+
+
+async def _pull(
+    store: Store, downloads: Downloads, session: Session, name: ModelName
+) -> AsyncGenerator[Progress, None]:
     yield Progress(status="pulling manifest")
     fetched = await fetch_manifest(session, name)
     missing = await anyio.to_thread.run_sync(_missing, store, fetched.layers)

@@ -46,7 +46,8 @@ def status_line(
         tokens_per_second=pulse.tokens_per_second if pulse else 0.0,
         prompt_tokens_per_second=pulse.prompt_tokens_per_second if pulse else 0.0,
         keep_alive_seconds=slot.keep_alive_seconds,
-        expires_at=None if slot.is_pinned else unix + expires_in,
+        # Two clocks are never read at the same instant; whoever asks twice shall be told the same time.
+        expires_at=None if slot.is_pinned else round(unix + expires_in, 3),
     )
 
 

@@ -31,7 +31,7 @@ from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
 from server.serve.wire import speak_plainly
-from server.settings import Settings, is_loopback, paths, runner_environ, write
+from server.settings import Settings, is_loopback, paths, runner_environ, variables_without_meaning, write
 from server.store import Store
 from server.store.links import Links
 from server.store.moving import Mover
@@ -75,6 +75,8 @@ async def serve(
     # Order: the socket first, so that early clients wait in its backlog and a second server changes nothing on disk.
     listener = listen(settings.host, settings.port)
     log.info("server config %s", described(settings))
+    for name in variables_without_meaning():
+        log.warning("%s is set, but means nothing to Puna", name)
     log.info("Ollama cloud disabled: %s", str(settings.no_cloud).lower())
     try:
         address = Address(settings.host, listener.getsockname()[1])

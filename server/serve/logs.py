@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from server.settings import SETTINGS, Settings
+from server.settings import SETTINGS, Settings, variables_of_others
 
 TRACE = 5
 LOG_FILE_BYTES = 10 * 1024 * 1024
@@ -44,12 +44,14 @@ def quoted(text: str) -> str:
 
 
 def described(settings: Settings) -> str:
-    """Every setting in effect: `NAME=value` where the default holds, `NAME=value(source)` elsewhere."""
+    """Every setting in effect: `NAME=value` where the default holds, `NAME=value(source)` elsewhere; then the variables
+    that others read."""
     values = [settings.value(setting.env) for setting in SETTINGS]
-    return " ".join(
+    ours = [
         f"{value.setting.env}={quoted(value.text)}" + ("" if value.source == "default" else f"({value.source})")
         for value in values
-    )
+    ]
+    return " ".join([*ours, *(f"{name}={quoted(text)}" for name, text in variables_of_others().items())])
 
 
 def log_to_stderr(level: int) -> None:

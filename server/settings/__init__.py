@@ -2,7 +2,13 @@
 
 from server.settings import paths
 from server.settings.address import Address, is_loopback, reachable_host
-from server.settings.environment import process_environ, runner_environ, usual_editor
+from server.settings.environment import (
+    process_environ,
+    runner_environ,
+    usual_editor,
+    variables_of_others,
+    variables_without_meaning,
+)
 from server.settings.file import write
 from server.settings.kinds import KV_TYPES, TRACE
 from server.settings.proxies import proxy_for
@@ -31,5 +37,7 @@ __all__ = [
     "runner_environ",
     "setting_named",
     "usual_editor",
+    "variables_of_others",
+    "variables_without_meaning",
     "write",
 ]

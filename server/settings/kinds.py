@@ -26,7 +26,7 @@ _LEVELS = {"trace": TRACE, "debug": logging.DEBUG, "info": logging.INFO, "warn":
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,9})?")
 _NETWORK = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\])/([0-9]+)(?::(?:[0-9]+|\*))?")
-_HOST = re.compile(r"(?:[a-z0-9_][a-z0-9_.-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|[0-9a-f:.]*:[0-9a-f:.]*")
+_HOST = re.compile(r"(?:[a-z0-9_][a-z0-9_.-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*)(?:/([^\s]*))?")
 
 
@@ -133,6 +133,8 @@ def _read_host(entry: str) -> str:
     """`host[:port]`, an address, or a network with its number of bits."""
     if "/" in entry:
         return str(ipaddress.ip_network(entry, strict=False))
+    if entry.count(":") > 1 and not entry.startswith("["):
+        return str(ipaddress.IPv6Address(entry))
     if not _HOST.fullmatch(entry):
         raise ValueError(entry)
     return entry

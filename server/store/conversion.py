@@ -23,6 +23,7 @@ from server.errors import StoreError, from_kind
 from server.messages.chat import Progress
 from server.messages.conversion import (
     CONVERTER_WORD,
+    AdapterBase,
     Converted,
     ConvertEvent,
     ConvertFailed,
@@ -33,7 +34,7 @@ from server.messages.conversion import (
 from server.store.blobs import Blobs
 from server.store.files import create_temporary, store_errors
 
-STATUS = "converting model"
+MODEL_STATUS, ADAPTER_STATUS = "converting model", "converting adapter"
 WORK_DIGEST = "0" * 19  # what progress on work that has no blob yet is known by
 KEPT_LINES = 50
 LONGEST_EVENT = 1 << 20
@@ -51,12 +52,16 @@ def converter_command() -> list[str]:
 
 
 def convert_files(
-    blobs: Blobs, files: Mapping[str, Path], output_type: OutputType, report: Callable[[Progress], None]
+    blobs: Blobs,
+    files: Mapping[str, Path],
+    output_type: OutputType,
+    report: Callable[[Progress], None],
+    base: AdapterBase | None = None,
 ) -> tuple[str, bool]:
     """The digest of the GGUF file, which is a blob then, and whether it is new. `files`: names relative to the model's
-    folder, and where they lie. Raises what the converter found wrong, DiskFull, StoreError, and what `report` raises.
-    """
-    report(Progress(status=STATUS))
+    folder, and where they lie. With `base` they are an adapter for it. Raises what the converter found wrong, DiskFull,
+    StoreError, and what `report` raises."""
+    report(Progress(status=_status(base)))
     with store_errors("convert the model"):
         handle, output = create_temporary(blobs.folder)
         os.close(handle)
@@ -65,6 +70,7 @@ def convert_files(
                 files={name: str(path.absolute()) for name, path in files.items()},
                 output_path=str(output.absolute()),
                 output_type=output_type,
+                base=base,
             )
             outcome = _run(order, blobs, report)
             digest, is_new = blobs.adopt(output, outcome.digest)
@@ -74,6 +80,10 @@ def convert_files(
         _log.warning("%s", note)
         report(Progress(status=f"note: {note}"))
     return digest, is_new
+
+
+def _status(base: AdapterBase | None) -> str:
+    return MODEL_STATUS if base is None else ADAPTER_STATUS
 
 
 def _run(order: ConvertOrder, blobs: Blobs, report: Callable[[Progress], None]) -> Converted:
@@ -87,7 +97,9 @@ def _run(order: ConvertOrder, blobs: Blobs, report: Callable[[Progress], None]) 
             if not is_sized:
                 blobs.check_space(event.total)
                 is_sized = True
-            report(Progress(status=STATUS, digest=WORK_DIGEST, total=event.total, completed=event.completed))
+            report(
+                Progress(status=_status(order.base), digest=WORK_DIGEST, total=event.total, completed=event.completed)
+            )
     raise StoreError(
         "the process that converted the model ended unexpectedly, perhaps for lack of memory; the log has the details",
         log=f"the converter ended without an outcome: {' | '.join(lines)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -35,6 +35,17 @@ _MESSAGE_KEYS = ("thinking", "images", "tool_calls", "tool_name", "tool_call_id"
 _TEMPLATES = (manifest.TEMPLATE, manifest.PROMPT)
 
 
+class Detected(Protocol):
+    """A template that a model file's own one stands for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def template(self) -> str: ...
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+
+
 class Creation:
     """One create, from request to manifest."""
 
@@ -44,12 +55,15 @@ class Creation:
         request: CreateRequest,
         report: Callable[[Progress], None],
         check_template: Callable[[str], object],
+        detect_template: Callable[[str], Detected | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._request = request
         self._report = report
         self._check_template = check_template
         self._made: dict[str, int] = {}
+        self._detect_template = detect_template
+        self._detected: Detected | None = None
 
     def run(self) -> None:
         """Raises PunaErrors; nothing is stored under the name then, and what it held stays."""
@@ -68,6 +82,7 @@ class Creation:
             parts += draft_parts(self._store, request.draft_files, self._report, draft_type)
         for part in parts:
             self._remember(part.layer.digest, part.is_new)
+        self._detect(parts)
         parts = self._quantized(parts)
         config = self._config(base.config, parts)
         texts = [] if config.remote_host else list(self._texts(base, parts, config))
@@ -99,6 +114,15 @@ class Creation:
             except PunaError as error:
                 raise InvalidRequest(f"template error: {error}", log=error.log) from error
         read_options(_listed_stops(request.parameters))
+
+    def _detect(self, parts: tuple[Part, ...]) -> None:
+        """Files often carry a published chat template that is known by a name, and then where answers end is known."""
+        if self._request.base or self._request.remote_host:
+            return
+        found = (part.header.chat_template for part in parts if part.layer.media_type == manifest.MODEL and part.header)
+        self._detected = next(filter(None, map(self._detect_template, filter(None, found))), None)
+        if self._detected:
+            self._report(Progress(status=f"using autodetected template {self._detected.name}"))
 
     # ---- weights ---------------------------------------------------------------------------------------------------
 
@@ -165,7 +189,8 @@ class Creation:
     def _texts(self, base: Base, parts: tuple[Part, ...], config: Config) -> list[tuple[str, bytes]]:
         """The new text layers in their order."""
         request = self._request
-        texts = [(manifest.TEMPLATE, request.template.encode()), (manifest.SYSTEM, request.system.encode())]
+        template = request.template or (self._detected.template if self._detected else "")
+        texts = [(manifest.TEMPLATE, template.encode()), (manifest.SYSTEM, request.system.encode())]
         texts += [(manifest.LICENSE, text.encode()) for text in request.licenses]
         if params := self._params(base, config):
             texts.append((manifest.PARAMS, _encoded(params)))
@@ -174,7 +199,8 @@ class Creation:
         return [(media_type, data) for media_type, data in texts if data]
 
     def _params(self, base: Base, config: Config) -> dict[str, Any]:
-        params = {**base.params, **_listed_stops(self._request.parameters)}
+        detected = {"stop": list(self._detected.stop)} if self._detected else {}
+        params = {**detected, **base.params, **_listed_stops(self._request.parameters)}
         stop = _FAMILY_DEFAULTS.get(config.model_family, ("", "", ()))[2]
         if stop and "stop" not in params:
             params["stop"] = list(stop)

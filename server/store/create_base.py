@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from server.errors import InvalidGguf, InvalidRequest, ModelNotFound, NotImplementedYet, StoreError
 from server.messages.chat import Progress
-from server.messages.conversion import OutputType
+from server.messages.conversion import AdapterBase, OutputType
 from server.messages.names import ModelName, split_source
 from server.store import digests, manifest
 from server.store.adapter import check_adapter
@@ -70,7 +70,8 @@ def find_base(store: Store, request: CreateRequest, report: Report) -> Base:
 
 def adapter_parts(store: Store, adapters: Mapping[str, str], base: Base, report: Report) -> tuple[Part, ...]:
     """Raises InvalidRequest, NotImplementedYet."""
-    _refuse_safetensors_adapter(adapters)
+    if any(path.endswith(".safetensors") for path in adapters):
+        return (_converted_adapter(store, adapters, base, report),)
     if len(adapters) > 1:
         raise InvalidRequest("only one adapter is currently supported")
     parts = tuple(_file_part(store, path, digest, report) for path, digest in adapters.items())
@@ -202,11 +203,22 @@ def _refuse_pickles(store: Store, paths: Mapping[str, str]) -> None:
             )
 
 
-def _refuse_safetensors_adapter(files: Mapping[str, str]) -> None:
-    if any(path.endswith(".safetensors") for path in files):
-        raise NotImplementedYet(
-            "Puna does not convert safetensors adapters yet; convert it with llama.cpp's convert_lora_to_gguf.py first"
-        )
+def _converted_adapter(store: Store, adapters: Mapping[str, str], base: Base, report: Report) -> Part:
+    """A folder of a safetensors adapter as one GGUF file."""
+    files = {path: store.blobs.path(_uploaded(store, path, digest)) for path, digest in adapters.items()}
+    models = [part.header for part in base.parts if part.layer.media_type == manifest.MODEL]
+    model = models[-1] if models else None
+    if model is None:
+        raise InvalidRequest("no base model was found for the adapter; name the base in FROM")
+    heads = model.number("attention.head_count")
+    key_heads = model.number("attention.head_count_kv") or heads
+    known = AdapterBase(architecture=model.architecture, heads=heads, key_heads=key_heads)
+    digest, is_new = convert_files(store.blobs, files, "", report, known)
+    with store_errors("read the converted adapter"):
+        header = read_header(store.blobs.path(digest))
+    part = Part(Layer(media_type=_KINDS[header.kind], digest=digest, size=header.file_size), header, is_new)
+    _check_adapter(next(path for path in adapters if path.endswith(".safetensors")), part, base.parts)
+    return part
 
 
 def _uploaded(store: Store, path: str, digest: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from server.errors import FolderMoving
 
@@ -12,8 +13,9 @@ from server.errors import FolderMoving
 class Gate:
     """Open for all until it is closed; those who are inside then go on to their end.
 
-    What a thread does inside of what it has begun counts as the same visit, so that a creation which came in time is
-    not stopped half-way. `check` raises a PunaError where the folder is not there.
+    What somebody does inside of what he has begun, also in another thread that he waits for, counts as the same visit,
+    so that a creation or a download which came in time is not stopped half-way. `check` raises a PunaError where the
+    folder is not there.
     """
 
     def __init__(self) -> None:
@@ -21,7 +23,7 @@ class Gate:
         self._condition = threading.Condition()
         self._inside = 0
         self._reason = ""
-        self._visits = threading.local()
+        self._depth: ContextVar[int] = ContextVar("visits", default=0)
 
     def __repr__(self) -> str:
         return f"<gate, {'closed' if self._reason else 'open'}, {self._inside} inside>"
@@ -30,7 +32,7 @@ class Gate:
         """Raises FolderMoving, FolderMissing; every `enter` needs its `leave`, from whatever thread."""
         self.check()
         with self._condition:
-            if self._reason and not getattr(self._visits, "depth", 0):
+            if self._reason and not self._depth.get():
                 raise FolderMoving(self._reason)
             self._inside += 1
 
@@ -43,23 +45,23 @@ class Gate:
     def visit(self) -> Iterator[None]:
         """Raises FolderMoving, FolderMissing."""
         self.enter()
-        self._visits.depth = getattr(self._visits, "depth", 0) + 1
+        self._depth.set(self._depth.get() + 1)
         try:
             yield
         finally:
-            self._visits.depth -= 1
+            self._depth.set(max(0, self._depth.get() - 1))
             self.leave()
 
     @contextlib.contextmanager
     def closed(self, reason: str) -> Iterator[None]:
-        """Nobody enters, but this thread; those who are inside may still be there."""
+        """Nobody enters, but who closed it; those who are inside may still be there."""
         with self._condition:
             self._reason = reason
-        self._visits.depth = getattr(self._visits, "depth", 0) + 1
+        self._depth.set(self._depth.get() + 1)
         try:
             yield
         finally:
-            self._visits.depth -= 1
+            self._depth.set(max(0, self._depth.get() - 1))
             with self._condition:
                 self._reason = ""
 

@@ -76,6 +76,7 @@ class Links:
         self._read_from: tuple[int, int, int] | None = None
         self._hashed: dict[str, tuple[int, int, bool]] = {}  # digest to time, inode and whether it was right
         self._lock = threading.RLock()
+        self._hashing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<links, {len(self._load())} recorded>"
@@ -136,11 +137,13 @@ class Links:
 
     def check(self, blob: Path, size: int, model: str) -> None:
         """Hash the file where its time is not the one it had. Raises LinkedFileLost with a sentence for the user."""
-        with self._lock:
-            part = self.look(blob, size, model)
-            if part is not None and part.state == "unchecked":
-                self._check_again(blob)
+        part = self.look(blob, size, model)
+        if part is not None and part.state == "unchecked":
+            with self._hashing:  # who comes second finds it done; who only looks need not wait for it
                 part = self.look(blob, size, model)
+                if part is not None and part.state == "unchecked":
+                    self._check_again(blob)
+                    part = self.look(blob, size, model)
         if part is not None and part.state != "sound":
             raise LinkedFileLost(part.note)
 

@@ -34,7 +34,7 @@ def take_file(blobs: Blobs, path: Path, beginning: str, tell: Tell) -> str:
         raise NotFound(REFUSAL, log=f"{path}: {error}") from error
     if file is None:
         raise NotFound(REFUSAL)
-    with file, store_errors("copy the file into the model folder"):
+    with blobs.gate.visit(), file, store_errors("copy the file into the model folder"):
         if f"sha256:{hashlib.sha256(file.read(BEGINNING_BYTES)).hexdigest()}" != beginning:
             raise NotFound(REFUSAL, log=f"{path} does not begin as the request says")
         file.seek(0)

@@ -5,7 +5,8 @@ models would fill the disk under the place where the drive belongs. So every fol
 Puna's own state (`model-folders.json`), with the mount point that it was on. The cases, in the order they are tried:
 
 1. The folder is a link that leads nowhere: missing.
-2. It was on a drive of its own, and no drive is mounted there now: missing, also where an empty folder shows.
+2. It was on a drive of its own, and no drive is mounted there now: missing, also where an empty folder shows; but not
+   where there are models: then they were brought to the disk underneath.
 3. It is there: fine.
 4. It was used before, and somebody chose it: missing. The default folder in the home may be made again.
 5. It was never used: a new folder, made when it is needed.
@@ -55,7 +56,7 @@ class Presence:
         known = self._folders().get(str(root.absolute()))
         if root.is_symlink() and not root.exists():
             return f"The model folder {root} is a link to {os.readlink(root)}, which is not there. {_ADVICE}"
-        if known is not None and known.mount and not self._is_mount(known.mount):
+        if known is not None and known.mount and not self._is_mount(known.mount) and not _has_models(root):
             return f"The model folder {root} is on a drive at {known.mount}, which is not attached. {_ADVICE}"
         if known is None or root == self._default or root.is_dir():
             return ""
@@ -110,6 +111,14 @@ class Presence:
         real = Path(os.path.realpath(root))
         found = next((str(path) for path in (real, *real.parents) if self._is_mount(str(path))), "")
         return "" if found == real.anchor else found
+
+
+def _has_models(root: Path) -> bool:
+    try:
+        with os.scandir(root / "manifests") as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 _ADVICE = (

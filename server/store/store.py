@@ -18,7 +18,7 @@ from server.messages.chat import Progress
 from server.messages.names import ModelName
 from server.store import builtin, sweep
 from server.store.blobs import Blobs
-from server.store.create import Creation
+from server.store.create import Creation, Detected
 from server.store.create_base import missing_base
 from server.store.create_request import CreateRequest
 from server.store.files import folder_lock, make_folder, store_errors
@@ -149,16 +149,18 @@ class Store:
         report: Callable[[Progress], None],
         *,
         check_template: Callable[[str], object] = _accept,
+        detect_template: Callable[[str], Detected | None] = lambda _: None,
     ) -> None:
         """Make or replace a model, telling what is done. Errors that come before the first report are the request's
-        status. `check_template` raises a PunaError for a text that is no template."""
+        status. `check_template` raises a PunaError for a text that is no template; `detect_template` knows the
+        names of published ones."""
         with self.blobs.gate.visit():
-            Creation(self, request, report, check_template).run()
+            Creation(self, request, report, check_template, detect_template).run()
 
     def missing_base(self, request: CreateRequest, check_template: Callable[[str], object]) -> ModelName | None:
         """The model that `create` would want as the base and that is not installed. Raises what `create` would say of
         the request before it reads anything."""
-        Creation(self, request, lambda _: None, check_template).check()
+        Creation(self, request, lambda _: None, check_template, lambda _: None).check()
         return missing_base(self, request)
 
     def install_builtin(

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_preflight(server: Server) -> None:
-    """native-api 35-37"""
+    """native-api 35-37, runtime 31"""
     for path in ("/api/chat", "/nope"):
         answer = await server.client.options(path, headers={"origin": "http://localhost:3000"})
         assert (answer.status_code, answer.content) == (204, b"")
@@ -29,7 +29,7 @@ async def test_preflight(server: Server) -> None:
 
 
 async def test_an_allowed_origin(server: Server) -> None:
-    """native-api 38, 41, 46"""
+    """native-api 38, 41, 46, runtime 22"""
     for path, status in (("/api/version", 200), ("/nope", 404)):
         answer = await server.client.get(path, headers={"origin": "http://localhost:1234"})
         assert answer.status_code == status
@@ -40,7 +40,7 @@ async def test_an_allowed_origin(server: Server) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "chrome-extension://abc"])
 async def test_a_stranger_is_refused(server: Server, method: str, origin: str) -> None:
-    """native-api 39, 40, 42"""
+    """native-api 39, 40, 42, runtime 23"""
     answer = await server.client.request(method, "/api/chat", headers={"origin": origin})
     assert (answer.status_code, answer.content) == (403, b"")
     assert "access-control-allow-origin" not in answer.headers
@@ -49,11 +49,31 @@ async def test_a_stranger_is_refused(server: Server, method: str, origin: str) -
 
 
 async def test_a_configured_origin(start: Start) -> None:
-    """native-api 42"""
+    """native-api 42, runtime 27"""
     server = start(origins=("chrome-extension://*", "http://192.168.1.0/24"))
     for origin in ("chrome-extension://abc", "http://192.168.1.9:8080"):
         answer = await server.client.get("/api/version", headers={"origin": origin})
         assert answer.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "192.168.1.5", "::", ""])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_patterns_and_networks_count_on_every_bind_and_method(start: Start, host: str, method: str) -> None:
+    """runtime 25"""
+    server = start(host=host, origins=("https://*.lab.example", "10.1.0.0/16", "http://192.168.1.1:*"))
+    for origin, is_allowed in {
+        "https://a.lab.example": True,
+        "https://lab.example.evil": False,
+        "https://10.1.200.7:8443": True,
+        "http://10.2.0.1": False,
+        "http://192.168.1.1:3000": True,
+        "http://192.168.1.2:3000": False,
+    }.items():
+        headers = {"origin": origin, "host": "127.0.0.1:11434"}
+        for path in ("/api/tags", "/v1/models", "/nope"):
+            answer = await server.client.request(method, path, headers=headers)
+            assert (answer.status_code != 403) is is_allowed, (origin, path)
+            assert answer.headers.get("access-control-allow-origin") == (origin if is_allowed else None)
 
 
 async def test_the_same_origin_gets_no_cors_headers(server: Server) -> None:
@@ -65,7 +85,7 @@ async def test_the_same_origin_gets_no_cors_headers(server: Server) -> None:
 
 
 async def test_a_star_allows_every_origin_but_not_every_host(start: Start) -> None:
-    """native-api 45"""
+    """native-api 45, runtime 24"""
     server = start(origins=("*",))
     answer = await server.client.get("/api/version", headers={"origin": "null"})
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -84,7 +104,7 @@ async def test_an_empty_origin_is_none(server: Server) -> None:
 
 @pytest.mark.parametrize("path", ["/api/tags", "/nope"])
 async def test_a_strange_host(server: Server, path: str) -> None:
-    """native-api 47"""
+    """native-api 47, runtime 28"""
     answer = await server.client.get(path, headers={"host": "evil.example"})
     assert (answer.status_code, answer.content) == (403, b"")
 
@@ -98,7 +118,7 @@ async def test_options_without_origin(server: Server) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", ""])
 async def test_beyond_loopback_every_host_passes_but_not_every_origin(start: Start, host: str) -> None:
-    """native-api 57"""
+    """native-api 57, runtime 30"""
     server = start(host=host)
     headers = {"host": "evil.example"}
     assert (await server.client.get("/api/tags", headers=headers)).status_code == 200

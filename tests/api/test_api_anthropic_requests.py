@@ -24,7 +24,7 @@ class Thinking(EmptyCatalog):
     """Knows two models: `think` can, `m` cannot."""
 
     async def find(self, raw: str, endpoint: Any) -> Any:
-        return SimpleNamespace(choice=SimpleNamespace(can_think=raw == "think"))
+        return SimpleNamespace(capabilities=("vision",), choice=SimpleNamespace(can_think=raw == "think"))
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ async def test_a_full_queue_says_when_to_come_back(server: Server, stream: bool)
 
 
 async def test_a_late_failure_is_the_last_line(server: Server) -> None:
-    """native-api 157, 208"""
+    """native-api 157, 208, runtime 93"""
     server.inference.script = script(Chunk(text="a"), error=RunnerDied("gone"))
     answer = await server.post("/api/generate", GENERATE)
     assert answer.status_code == 200

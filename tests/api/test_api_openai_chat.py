@@ -67,7 +67,7 @@ async def test_what_nobody_says_is_left_to_the_model_and_then_to_openai(server: 
         ({"seed": None, "stop": None, "tools": None}, {}),
         ({"top_k": 5, "min_p": 0.1, "repeat_penalty": 1.2}, {"top_k": 5, "min_p": 0.1, "repeat_penalty": 1.2}),
         ({"options": {"top_k": 5, "num_ctx": 64}, "top_k": 6}, {"top_k": 6, "num_ctx": 64}),
-        ({"user": "u", "store": True, "metadata": {}, "verbosity": "low", "logit_bias": {}}, {}),
+        ({"user": "u", "store": True, "metadata": {}, "verbosity": "low"}, {}),
     ],
 )  # fmt: skip
 async def test_options(server: Server, members: dict[str, Any], options: dict[str, Any]) -> None:
@@ -157,11 +157,6 @@ async def test_refusals_name_the_member(server: Server, members: dict[str, Any],
 async def test_other_refusals(server: Server, members: dict[str, Any]) -> None:
     """compat-api 65, 95"""
     await refused(server, **members)
-
-
-async def test_a_grammar_is_not_built_yet(server: Server) -> None:
-    answer = await server.post(PATH, body(grammar='root ::= "x"'))
-    assert (answer.status_code, answer.headers["x-should-retry"]) == (501, "false")
 
 
 async def test_schemas_of_tools_reach_the_model_whole(server: Server) -> None:

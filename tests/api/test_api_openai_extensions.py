@@ -132,3 +132,37 @@ async def test_the_start_of_a_message_knows_the_prompt(server: Server) -> None:
     answer = await server.post(MESSAGES, {**BODIES[MESSAGES], "stream": True})
     assert '"usage":{"input_tokens":4,"output_tokens":0' in answer.text
     assert '"cache_read_input_tokens":5' in answer.text
+
+
+async def test_the_server_is_up(server: Server) -> None:
+    """compat-api 329"""
+    for path in ("/health", "/v1/health"):
+        answer = await server.client.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        assert (await server.client.head(path)).status_code == 200
+
+
+async def test_a_page_may_send_any_header(server: Server) -> None:
+    """compat-api 18, 19"""
+    headers = {
+        "origin": "http://localhost:3000",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-api-key, X-Stainless-Read-Timeout,x-of-tomorrow",
+    }
+    answer = await server.client.request("OPTIONS", MESSAGES, headers=headers)
+    allowed = answer.headers["access-control-allow-headers"].lower().split(",")
+    assert {"x-api-key", "x-stainless-read-timeout", "x-of-tomorrow", "anthropic-version"} <= set(allowed)
+
+
+async def test_tokens_without_a_model(server: Server) -> None:
+    for path in ("/tokenize", "/detokenize"):
+        answer = await server.client.post(path, json={"content": "hi"})
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, "model is required")
+
+
+async def test_the_prompt_of_a_chat(server: Server) -> None:
+    """compat-api 333"""
+    server.inference.script = script(Chunk(rendered="<|user|>hi"))
+    answer = await server.client.post("/apply-template", json=BODIES[CHAT])
+    assert answer.json() == {"prompt": "<|user|>hi"}
+    assert server.inference.asked[-1].debug_render_only

@@ -107,5 +107,6 @@ async def test_what_is_read_is_described(name: str) -> None:
     fields.noted = set()
     read(fields)
     described = set(schema["properties"])
-    assert fields.noted <= described
+    ignored = {"max_tokens", "stream"} if name == "count" else set()
+    assert fields.noted - ignored <= described
     assert described - fields.noted <= ELSEWHERE

@@ -24,7 +24,7 @@ from server.api.origins import HostRules, OriginRules, is_same_origin, without_p
     ],
 )
 def test_origins_that_pass_by_default(origin: str) -> None:
-    """native-api 35, 38, 41"""
+    """native-api 35, 38, 41, runtime 22, 26"""
     assert OriginRules().allows(origin)
 
 
@@ -48,7 +48,7 @@ def test_origins_that_are_refused_by_default(origin: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "origin", "expected"),
     [
-        ("chrome-extension://*", "chrome-extension://abc", True),  # native-api 42
+        ("chrome-extension://*", "chrome-extension://abc", True),  # native-api 42, runtime 27
         ("chrome-extension://*", "moz-extension://abc", False),
         ("https://*.example.com", "https://a.example.com", True),
         ("https://*.example.com", "https://.example.co", False),
@@ -66,6 +66,8 @@ def test_origins_that_are_refused_by_default(origin: str) -> None:
         ("http://[fd00::]/8", "http://[fd00::7]:3000", True),
         ("http://[fd00::]/8:*", "http://[fd00::7]:3000", True),
         ("http://10.0.0.5/8", "http://10.200.0.1", True),
+        ("http://192.168.1.1:*", "http://192.168.1.1:3000", True),  # runtime 25
+        ("http://192.168.1.1:*", "http://192.168.1.2:3000", False),
         ("*", "null", True),  # native-api 45
     ],
 )
@@ -120,7 +122,7 @@ def test_same_origin_is_exactly_the_host() -> None:
     ],
 )
 def test_hosts(host: str, expected: str) -> None:
-    """native-api 47-54"""
+    """native-api 47-54, runtime 28, 29"""
     rules = HostRules("my-box", lambda: ["203.0.113.9", "fe80::1%eth0"])
     assert rules.verdict(host) == expected
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-from tests.bench import shapes
+from tests.bench import pull, shapes
+from tests.bench.compat import dialects
 from tests.bench.embedding import embeddings
 from tests.bench.serving import Server, serving
 from tests.bench.store import main as model_folder
@@ -29,6 +30,7 @@ def main() -> None:
         rates(folder, model)
         embeddings(folder)
     model_folder()
+    pull.main([])
 
 
 def start(folder: pathlib.Path) -> None:
@@ -66,6 +68,7 @@ def rates(folder: pathlib.Path, model: pathlib.Path) -> None:
                  for _ in range(LOADED_REQUESTS)]  # fmt: skip
         print(f"scheduler, model loaded: {_spread(loads)} ms before the runner is reached (at most 3)")
         structured(server, body)
+        dialects(server)
 
 
 def _create(server: Server, model: pathlib.Path) -> None:

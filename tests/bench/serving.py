@@ -34,14 +34,14 @@ class Server:
         data = content if content is not None else json.dumps(body).encode()
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(_request("POST", path, data))
-            answer = _read_all(connection)
+            answer = read_all(connection)
         return json.loads(answer.split(b"\n")[-2] if b"\n" in answer.strip() else answer) if answer.strip() else None
 
     def get(self, path: str) -> bytes:
         """The answer's body."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(_request("GET", path, b""))
-            return _read_all(connection)
+            return read_all(connection)
 
     def stream(self, body: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
         """Times of the first and the last piece of a streamed answer, and its last object."""
@@ -92,7 +92,7 @@ def _wait(server: Server, began: float) -> None:
         with contextlib.suppress(OSError):
             with socket.create_connection(("127.0.0.1", server.port)) as connection:
                 connection.sendall(_request("GET", "/api/version", b""))
-                answered = b"version" in _read_all(connection)
+                answered = b"version" in read_all(connection)
             if answered:
                 ours = psutil.Process(server.process.pid)
                 times = ours.cpu_times()
@@ -104,12 +104,16 @@ def _wait(server: Server, began: float) -> None:
     raise SystemExit("the server did not start")
 
 
+def request_bytes(path: str, body: Any) -> bytes:
+    return _request("POST", path, json.dumps(body).encode())
+
+
 def _request(method: str, path: str, data: bytes) -> bytes:
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
     return head.encode() + data
 
 
-def _read_all(connection: socket.socket) -> bytes:
+def read_all(connection: socket.socket) -> bytes:
     """The body without its chunk sizes."""
     raw = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     head, _, body = raw.partition(b"\r\n\r\n")

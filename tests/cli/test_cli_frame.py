@@ -20,7 +20,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     """cli 7"""
     order = [
-        "serve", "create", "show", "run", "stop", "pull", "push", "signin", "signout", "list", "ps", "cp", "rm", "help",
+        "serve", "create", "import", "show", "run", "stop", "pull", "push", "signin", "signout", "list", "ps", "cp",
+        "rm", "models", "help",
     ]  # fmt: skip
     for args in ([], ["--help"], ["-h"], ["help"]):
         assert main(args) == 0
@@ -68,8 +69,8 @@ def test_help_ends_with_variables(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--host"], "flag needs an argument: --host"),
         (["run", "m", "--dimensions", "many"], 'invalid argument for "--dimensions" flag: '),
         (["help", "frobnicate"], 'unknown help topic "frobnicate"; `puna help` lists the commands'),
-        (["pull", "m"], "this version of Puna cannot download models yet."),
-        (["push", "m"], "this version of Puna cannot upload models yet"),
+        (["pull"], "accepts 1 arg(s), received 0"),
+        (["push", "m", "n"], "accepts 1 arg(s), received 2"),
         (["launch"], "this version of Puna cannot start other programs yet"),
         (["launch", "claude", "--model", "m", "--", "-x"], "this version of Puna cannot start other programs yet"),
         (["signin"], "this version of Puna has no accounts yet"),

@@ -127,11 +127,14 @@ def test_tool_calls_are_shown(fake: FakeServer, program: Program) -> None:
 
 
 def test_errors(fake: FakeServer, program: Program) -> None:
-    """cli 48: unknown models cannot be pulled yet, and that is said"""
+    """cli 48: an unknown model is pulled first; one that no registry has is an error"""
     fake.routes[("POST", "/api/show")] = failing(404, "model 'm' not found")
-    result = program.run("run", "m", "x")
+    missing = {"error": "pull model manifest: file does not exist"}
+    fake.routes[("POST", "/api/pull")] = streaming({"status": "pulling manifest"}, missing)
+    result = program.run("run", "m", "x", "--insecure")
     assert result.returncode == 1
-    assert result.stderr.startswith("Error: model 'm' not found; this version of Puna cannot download models yet.")
+    assert result.stderr == "pulling manifest\nError: pull model manifest: file does not exist\n"
+    assert fake.bodies("/api/pull") == [{"model": "m", "insecure": True}]
     answering(fake, said("half an"), {"error": "the process that ran the model has ended"})
     result = program.run("run", "m", "x")
     assert (result.returncode, result.stdout) == (1, "half an")

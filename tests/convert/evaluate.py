@@ -1,7 +1,8 @@
 """What llama.cpp makes of GGUF files: a JSON object a line on standard input, a line of JSON for each when it is done.
 
-Each line has "model", "ids" (lists of tokens), "texts", "embedding" and "output", the file that gets the same arrays as
-make_families writes. Runs in a process of its own, because only runner processes load native model code.
+Each line has "model", "ids" (lists of tokens), "texts", "first" (the number of the first text), "context" (its length),
+"embedding", perhaps "adapters", and "output": the file that gets the same arrays as make_families writes, and "ends",
+the tokens that end an answer. Runs in a process of its own, because only runner processes load native model code.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from server.messages.frames import LaunchPlan
 
 def evaluate(order: dict[str, Any], log: NativeLog) -> None:
     plan = LaunchPlan(
-        model_path=order["model"], context_tokens=order.get("context", 512), slots=1, batch_tokens=512, gpu_layers=0,
+        model_path=order["model"], context_tokens=order["context"], slots=1, batch_tokens=512, gpu_layers=0,
         device_indices=(), flash_attention="off", kv_type="f32", embedding=order["embedding"],
+        adapter_paths=tuple(order.get("adapters", ())),
     )  # fmt: skip
     model = Model(plan, log, lambda fraction: None)
     context = Context(model, plan, 1, log)
     found: dict[str, Any] = {"ends": np.array(sorted(model.vocabulary.end_tokens))}
-    for number, (ids, text) in enumerate(zip(order["ids"], order["texts"], strict=True)):
+    for number, (ids, text) in enumerate(zip(order["ids"], order["texts"], strict=True), order["first"]):
         found[f"ids{number}"] = model.vocabulary.tokenize(text, add_special=True, parse_special=True)
         tokens = np.array(ids, np.int32)
         found[f"values{number}"] = vector(context, tokens) if order["embedding"] else logits(context, tokens)

@@ -18,20 +18,15 @@ import numpy as np
 import sentencepiece
 import torch
 import transformers
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-TEXTS = (
-    "Once upon a time there was a little model that could read.",
-    "Hello,  world!\n\nIt's 2024 and we've 12345 things: a, b & c...",
-    "def f(x):\n\treturn x + 1  # naïve café",
-    " leading space, Größe, 你好, and 🦙",
-    "the quick brown fox jumps over the lazy dog, " * 30,
-)
+from tests.convert.texts import ENCODERS, ENDS, TEXTS
+
 CORPUS = ("The quick brown fox jumps over the lazy dog, again and again.", *TEXTS[:-1]) * 20
 VOCABULARY, WIDTH, LAYERS, HEADS, KEY_HEADS, HEAD = 512, 128, 2, 4, 2, 32
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 WORDS = r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-ENDS = ("<|stop|>", "<|call|>", "<|turn_over|>")  # any of them ends an answer of the model with three ends
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ eos_token }}{% endfor %}"
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 256, "num_hidden_layers": LAYERS,
@@ -201,6 +196,12 @@ def phi3() -> Any:
     return randomized(transformers.Phi3ForCausalLM(config))
 
 
+def phi4() -> Any:
+    scaling = {"rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 0.75}
+    config = transformers.Phi3Config(**SIZES, rope_parameters=scaling, tie_word_embeddings=True, sliding_window=None)
+    return randomized(transformers.Phi3ForCausalLM(config))
+
+
 def bert() -> Any:
     sizes = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
     return randomized(transformers.BertModel(transformers.BertConfig(**sizes)))
@@ -211,7 +212,7 @@ def nomic() -> Any:
     return randomized(transformers.NomicBertModel(transformers.NomicBertConfig(**sizes)))
 
 
-FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[Path], None]]] = {
+MAKERS: dict[str, tuple[Callable[[], Any], Callable[[Path], None]]] = {
     "llama": (llama, lambda folder: llama_pieces(folder, keep=True)),
     "llama3": (
         llama3,
@@ -223,14 +224,17 @@ FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[Path], None]]] = {
     "gemma2": (gemma2, gemma_pieces),
     "gemma3": (gemma3, gemma_pieces),
     "phi3": (phi3, lambda folder: llama_pieces(folder, keep=True, more=("<|endoftext|>", "<|user|>", "<|end|>"))),
+    "phi4": (
+        phi4,
+        lambda folder: byte_level(folder, digits="{1,3}", bos=False, special=("<|endoftext|>", "<|im_end|>")),
+    ),
     "bert": (bert, word_pieces),
     "nomic": (nomic, word_pieces),
 }
-ENCODERS = ("bert", "nomic")
 
 
 def make(name: str, folder: Path) -> None:
-    build, tokenize = FAMILIES[name]
+    build, tokenize = MAKERS[name]
     target = folder / name / "model"
     target.mkdir(parents=True)
     tokenize(target)
@@ -253,13 +257,39 @@ def make(name: str, folder: Path) -> None:
     np.savez(folder / name / "expected.npz", **expected)
 
 
+def make_adapter(folder: Path) -> None:
+    """A LoRA adapter for the Llama model as PEFT saves one, and the logits with its products added to the weights."""
+    target = folder / "lora" / "adapter"
+    target.mkdir(parents=True)
+    model = transformers.LlamaForCausalLM.from_pretrained(folder / "llama" / "model", dtype=torch.float32)
+    generator = torch.Generator().manual_seed(3)
+    rank, alpha = 4, 6.0
+    tensors: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        if not name.endswith(("q_proj", "k_proj", "v_proj", "down_proj")):
+            continue
+        down = torch.randn((rank, module.in_features), generator=generator) * 0.1
+        up = torch.randn((module.out_features, rank), generator=generator) * 0.1
+        tensors[f"base_model.model.{name}.lora_A.weight"] = down
+        tensors[f"base_model.model.{name}.lora_B.weight"] = up
+        module.weight.data += alpha / rank * (up @ down)
+    save_file(tensors, target / "adapter_model.safetensors")
+    (target / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": alpha}))
+    ids = np.load(folder / "llama" / "expected.npz")["ids0"]
+    with torch.no_grad():
+        logits = model(torch.tensor(ids[None].astype(np.int64))).logits[0].numpy()
+    np.savez(folder / "lora" / "expected.npz", ids0=ids, values0=logits)
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     torch.set_num_threads(2)
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[2:] or FAMILIES:
+    for name in sys.argv[2:] or MAKERS:
         shutil.rmtree(folder / name, ignore_errors=True)
         make(name, folder)
+    shutil.rmtree(folder / "lora", ignore_errors=True)
+    make_adapter(folder)
 
 
 if __name__ == "__main__":

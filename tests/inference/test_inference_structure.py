@@ -122,3 +122,20 @@ def test_tools_stay_possible_beside_a_format() -> None:
     found = _grammar(_native(HERMES), tools=(WEATHER,))
     assert found is not None
     assert found.unless == ("<tool_call>",)
+
+
+def test_the_end_of_a_renderers_prompt_decides() -> None:
+    """What the parser takes for a thought is not constrained, and what it takes for content is."""
+    begun = (Message(role="user", content="x"), Message(role="assistant", content="It is"))
+    for parser, prompt, expected in (
+        ("nemotron-3-nano", "It is<|im_end|>\n<|im_start|>assistant\n<think>\n", ("", ("</think>",))),
+        ("nemotron-3-nano", "<|im_start|>assistant\n<think></think>", ("", ())),
+        ("qwen3.5", "<|im_start|>assistant\n<think>\n\n</think>\n\nIt is", ("", ())),
+        ("gemma4", "<tool_response|><|channel>thought\n", ("", ("<channel|>",))),
+        ("gemma4", "<|turn>model\n", ("<|channel>", ("<channel|>",))),
+        ("cohere", "<|END_THINKING|><|START_TEXT|>", ("", ())),
+    ):
+        messages = begun if "It is" in prompt else begun[:1]
+        found = _grammar(_parsed(parser), prompt, think=True, messages=messages)
+        assert found is not None
+        assert (found.opening, found.after) == expected, (parser, prompt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from server.errors import PunaError
@@ -161,3 +162,45 @@ def test_what_think_means() -> None:
     shown = "{{ range .Messages }}{{ end }}{{ .Think }} {{ .ThinkLevel }} {{ .IsThinkSet }}"
     assert chat.render(choice(go_text=shown), [USER], think=True) == "true medium true"
     assert chat.render(choice(go_text=shown), [USER], think="high") == "true high true"
+
+
+async def test_a_slow_template_holds_up_nobody_else() -> None:
+    """Each template has one thread at most; those that requests bring share one."""
+    slow, quick = choice(jinja_text=JINJA), choice(jinja_text=JINJA + " ")
+    done: list[str] = []
+
+    async def ask(name: str, given: TemplateChoice) -> None:
+        await chat.fit_chat(given, [USER], WINDOW)
+        done.append(name)
+
+    async def complete(template: str) -> None:
+        await completion(quick, template=template)
+        done.append(template)
+
+    async with anyio.create_task_group() as tasks, chat._turns(slow.source), chat._turns(""):
+        tasks.start_soon(ask, "slow", slow)
+        tasks.start_soon(complete, "{{ .Prompt }}")
+        tasks.start_soon(complete, "{{ .Prompt }}!")
+        await ask("quick", quick)
+        assert done == ["quick"]
+    assert sorted(done) == ["quick", "slow", "{{ .Prompt }}", "{{ .Prompt }}!"]
+
+
+async def test_history_is_not_cut_where_the_template_refuses() -> None:
+    """A template that wants a question in front, and one that wants a question at all."""
+    turns = "{% for m in messages %}{{ m.content }}|{% endfor %}"
+    strict = choice(jinja_text="{% if messages[0].role != 'user' %}{{ raise_exception('no') }}{% endif %}" + turns)
+    talk = [Message(role=role, content=f"{role[0]}{number}") for number in range(8) for role in ("user", "assistant")]
+    talk.append(Message(role="user", content="last"))
+    for context in range(5, 60):
+        window = chat.Window(context_tokens=context, count_tokens=count)
+        made = await chat.fit_chat(strict, talk, window)
+        assert made.messages[0].role == "user"
+        assert len(made.text) <= context
+        assert made.dropped == len(talk) - len(made.messages)
+        if made.dropped:
+            assert len(made.text) + len("u0|a0|") > context
+    qwen = choice(renderer="qwen3.8")
+    asked = [USER, Message(role="assistant", content="x" * 500), Message(role="assistant", content="y")]
+    made = await chat.fit_chat(qwen, asked, chat.Window(context_tokens=10, count_tokens=count), think=False)
+    assert made.text.startswith("<|im_start|>user\nU")  # longer than the context, which the engine says

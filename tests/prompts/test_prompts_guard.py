@@ -37,7 +37,8 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "llama3, trimmed": {
         "jinja_text": "{% for m in messages %}{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>'"
         " + '\n\n' + m['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+        "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
     },
     "mistral, alternating": {
         "jinja_text": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + "
@@ -126,7 +127,8 @@ def _tamed(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_bare_prompt_is_the_clients_own() -> None:
-    for facts in ({}, {"go_text": "{{ .Prompt }}"}):
+    forms: tuple[dict[str, Any], ...] = ({}, {"go_text": "{{ .Prompt }}"})
+    for facts in forms:
         made = await chat.fit_completion(
             select(TemplateFacts(**facts)),
             GenerationRequest(model="m", is_chat=False, prompt="<|fim_prefix|>a<|fim_suffix|>"),

@@ -52,6 +52,14 @@ async def test_what_is_known_after_loading(running: Running) -> None:
         assert "scripted.gguf: running, 0 active" in repr(runner)
 
 
+async def test_one_bos(running: Running) -> None:
+    """templates 20"""
+    async with running() as runner:
+        bos, sky = await runner.tokenize("<s>SKY")
+        assert await runner.tokenize("<s>SKY", add_special=True) == (bos, sky)
+        assert await runner.tokenize("SKY", add_special=True) == (bos, sky)
+
+
 async def test_no_token_reaches_across_a_cut(running: Running) -> None:
     async with running() as runner:
         end = (await runner.tokenize("<|end|>"))[0]

@@ -7,6 +7,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from server.errors import OutOfMemory, RunnerStartFailed, ServerBusy, ServerStopping
+from server.hardware.devices import Device
 from server.messages.options import RunnerOptions
 from server.scheduler import Scheduler
 from server.settings import Settings
@@ -269,6 +270,21 @@ async def test_one_model_at_a_time_waits_for_running_requests() -> None:
         await b.finish("a")
         assert b.log == ["a served", "a done", "b served"]
         assert b.loaded == ["b"]
+
+
+@pytest.mark.parametrize(("gpus", "most"), [(0, 3), (1, 3), (2, 6)])
+async def test_so_many_models_side_by_side_where_nobody_says(gpus: int, most: int) -> None:
+    """runtime 54"""
+    devices = tuple(
+        Device(index=at, name=f"CUDA{at}", library="CUDA", total_bytes=64 * GIB, free_bytes=64 * GIB)
+        for at in range(gpus)
+    )
+    total = {"cpu": 64 * GIB, **{device.pool: 64 * GIB for device in devices}}
+    async with bench(FakeHardware(gpus=devices, total=total)) as b:
+        for number in range(most + 2):
+            await b.use(f"m{number}")
+            await b.pass_time(2)
+        assert len(b.loaded) == most
 
 
 async def test_a_changed_context_reloads_and_the_same_one_does_not() -> None:

@@ -19,7 +19,8 @@ from server.client import Client
 from server.serve import BackgroundServer, PortTaken
 from server.serve.listener import listen
 from server.settings import SETTINGS, Settings
-from tests.golden.server import RunningServer
+from tests.golden.server import RunningServer, running_server
+from tests.serve.installed import server_with_models
 
 WAIT_SECONDS = 60.0
 
@@ -61,10 +62,31 @@ def test_a_second_server_on_the_port_says_so_and_exits_1(server: RunningServer) 
 def test_the_log_begins_with_the_settings(server: RunningServer) -> None:
     """runtime 16, 17"""
     config = server.log.partition("server config ")[2].partition("\n")[0]
-    assert [setting.env for setting in SETTINGS] == re.findall(r"(OLLAMA_\w+)=", config)
+    named = re.findall(r"([A-Z_]{8,})=", config)
+    assert named[: len(SETTINGS)] == [setting.env for setting in SETTINGS]
+    assert {"OLLAMA_IGPU_ENABLE", "CUDA_VISIBLE_DEVICES", "HTTPS_PROXY", "NO_PROXY"} <= set(named)
     assert f"OLLAMA_HOST=127.0.0.1:{server.port}(environment)" in config
     assert "OLLAMA_KEEP_ALIVE=5m " in config
     assert "Ollama cloud disabled: false" in server.log
+
+
+def test_variables_of_others_are_in_the_log_without_their_passwords(models: pathlib.Path) -> None:
+    """runtime 16; and a word where Ollama's variable means nothing here"""
+    environ = {"HTTPS_PROXY": "http://me:secret@proxy.example:8080", "OLLAMA_VULKAN": "1"}
+    with running_server(environ) as server:
+        assert "HTTPS_PROXY=http://...@proxy.example:8080" in server.log
+        assert "OLLAMA_VULKAN is set, but means nothing to Puna" in server.log
+        assert "secret" not in server.log
+
+
+def test_the_log_tells_of_the_machine_and_of_what_runners_say(models: pathlib.Path) -> None:
+    """runtime 39, 40, 100"""
+    with server_with_models(models, OLLAMA_DEBUG="1") as server, Client(server.base) as client:
+        client.load("m")
+        [runner] = [model["pid"] for model in client.status()["models"]]
+        assert "inference compute id=" in server.log
+        assert re.search(r"vram-based default context .*default_num_ctx=\d+", server.log)
+        assert f"[{runner}] " in server.log
 
 
 def test_a_model_folder_that_cannot_be_made_is_named_once(tmp_path: pathlib.Path) -> None:

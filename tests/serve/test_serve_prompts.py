@@ -63,6 +63,43 @@ def test_a_renderer_and_a_parser_by_name(client: Client) -> None:
     assert client.show("q2")["modelfile"].count("RENDERER qwen3.5") == 1
 
 
+def test_values_of_think(client: Client) -> None:
+    """templates 10, 11, 12, 13, 38"""
+    with pytest.raises(
+        PunaError, match=r'invalid think value: "extreme" \(must be "high", "medium", "low", "max", true'
+    ):
+        answer(client, "Hi", think="extreme")
+    with client.create({"model": "plain", "from": "bare", "template": "{{ .Prompt }}"}) as progress:
+        list(progress)
+    with pytest.raises(PunaError, match='"plain" does not support thinking'):
+        answer(client, "Hi", model="plain", think=True)
+    levels = "<|start|>{{ range .Messages }}{{ end }}{{ .Think }} {{ .ThinkLevel }} {{ .IsThinkSet }}<|end|>"
+    create(client, model="oss", **{"from": "m"}, template=levels, info={"model_family": "gptoss"})
+    shown = {
+        think: answer(client, "Hi", model="oss", _debug_render_only=True, **({} if think is None else {"think": think}))
+        for think in (None, False, True, "low", "max")
+    }
+    assert [one["_debug_info"]["rendered_template"].removeprefix("<|start|>") for one in shown.values()] == [
+        "true medium true<|end|>",
+        "false  true<|end|>",
+        "true medium true<|end|>",
+        "true low true<|end|>",
+        "true high true<|end|>",
+    ]
+
+
+def test_thoughts_of_a_completion(client: Client) -> None:
+    """templates 80: unset, a model that can think does so, and its thought is told apart."""
+    create(client, model="g4", **{"from": "m"}, renderer="gemma4", parser="gemma4")
+    with client.generate({"model": "g4", "prompt": "Hi", "_debug_render_only": True, "stream": False}) as pieces:
+        shown = next(iter(pieces))["_debug_info"]["rendered_template"]
+    assert shown.startswith("<bos><|turn>system\n<|think|>\n<turn|>")
+    create(client, model="q5", **{"from": "m"}, renderer="qwen3.5", parser="qwen3.5")
+    with client.generate({"model": "q5", "prompt": "Hi", "stream": False}) as pieces:
+        whole = next(iter(pieces))
+    assert whole["thinking"] == "I need the weather"
+
+
 def test_a_name_for_two_renderers(client: Client) -> None:
     """templates 44"""
     for name, ending in (("gemma4:e4b", ""), ("gemma4:31b", "<|channel>thought\n<channel|>")):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from server.errors import InvalidRequest, ModelNotFound, NotImplementedYet, PunaError, StoreError
+from server.messages.chat import Progress
 from server.messages.names import ModelName
 from server.store import CreateRequest, Model, Store
 from server.store.gguf import read_header
@@ -189,12 +190,11 @@ def no_template(_text: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"base": "m", "adapters": {"adapter.safetensors": f"sha256:{'0' * 64}"}}, "safetensors"),
         ({"base": "big:cloud"}, "cloud"),
     ],
 )
 def test_what_is_not_built_yet(store: Store, create: Create, scripted: str, fields: dict[str, Any], word: str) -> None:
-    """model-store 99, as far as it goes today."""
+    """A cloud model cannot be the base of another."""
     with pytest.raises(NotImplementedYet, match=word):
         create(model="new", **fields)
     assert [each.name.short for each in store.list()] == ["m:latest"]
@@ -311,6 +311,31 @@ def test_families_with_renderers(
     create(model="h", base="g", renderer="own", parameters={"stop": "X"})
     assert config_of(store, "h")["renderer"] == "own"
     assert model(store, "h").params["stop"] == ["X"]
+
+
+class Known:
+    """What stands for the known template of a test."""
+
+    name, template, stop = "chatml", "<{{ .Prompt }}>", ("<|im_end|>",)
+
+
+def test_known_templates_of_files(store: Store, upload: Upload) -> None:
+    """templates 34: a template layer and its stop list, under what the request says."""
+    digest = upload(small_model(tokenizer__chat_template="published").encoded())
+
+    def made(**fields: Any) -> tuple[list[str], Model]:
+        lines: list[Progress] = []
+        request = CreateRequest.read({"model": "t", **fields})
+        store.create(request, lines.append, detect_template={"published": Known()}.get)
+        return [line.status for line in lines], model(store, "t")
+
+    lines, known = made(files={"x.gguf": digest})
+    assert "using autodetected template chatml" in lines
+    assert (known.template, known.params["stop"]) == ("<{{ .Prompt }}>", ["<|im_end|>"])
+    _, own = made(files={"x.gguf": digest}, template="own", parameters={"stop": "X", "seed": 1})
+    assert (own.template, own.params["stop"]) == ("own", ["X"])
+    lines, _ = made(**{"from": "t"})
+    assert not any("autodetected" in line for line in lines)
 
 
 def test_info_over_what_the_file_says(store: Store, create: Create, scripted: str) -> None:

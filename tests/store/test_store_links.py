@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -201,3 +202,27 @@ def test_where_no_link_can_be_symbolic_a_hard_one_stands_in(
     with pytest.raises(LinkRefused, match="puna create"):
         link(store, weights)
     assert os.listdir(store.blobs.folder) == []
+
+
+def test_looking_does_not_wait_for_a_reading(
+    store: Store, weights: Path, linked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file takes a while to hash; the list answers meanwhile."""
+    os.utime(weights, ns=(10**18, 10**18))
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> tuple[str, os.stat_result]:
+        has_begun.set()
+        assert may_end.wait(30)
+        return hash_file(path)
+
+    monkeypatch.setattr("server.store.links.hash_file", slowly)
+    thread = threading.Thread(target=store.get(M).check_files)
+    thread.start()
+    try:
+        assert has_begun.wait(30)
+        assert [part.state for part in store.list()[0].linked] == ["unchecked"]
+    finally:
+        may_end.set()
+        thread.join(30)
+    assert [part.state for part in store.list()[0].linked] == ["sound"]

@@ -72,6 +72,15 @@ def test_an_empty_mount_point_is_a_missing_drive(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+def test_models_that_came_to_the_disk_underneath_are_there(drive: Path, tmp_path: Path) -> None:
+    mounts = {str(drive.parent)}
+    opened(drive, tmp_path, is_mount=lambda path: path in mounts).prepare()
+    mounts.clear()
+    store = opened(drive, tmp_path, is_mount=lambda path: path in mounts)
+    store.prepare()
+    assert [model.name.short for model in store.list()] == ["m:latest"]
+
+
 def test_a_link_that_leads_nowhere_is_a_missing_drive(tmp_path: Path) -> None:
     root = tmp_path / "models"
     root.symlink_to(tmp_path / "drive" / "models")

@@ -6,13 +6,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from server.convert.config import Config
-from server.convert.families import bert, gemma2, gemma3, llama, mistral, nomic_bert, phi3, qwen2, qwen3
-from server.convert.plan import Outline
+from server.convert.families import bert, gemma, gemma2, gemma3, llama, mistral, nomic_bert, phi3, qwen2, qwen3
+from server.convert.plan import Outline, Row
 from server.errors import InvalidRequest
 
 _FAMILIES = (llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, bert, nomic_bert)
 OUTLINES: dict[str, Callable[[Config], Outline]] = {
     architecture: family.outline for family in _FAMILIES for architecture in family.ARCHITECTURES
+}
+# By GGUF's names: what adapters may change.
+ROWS_BY_ARCHITECTURE: dict[str, tuple[Row, ...]] = {
+    "llama": llama.ROWS,
+    "qwen2": qwen2.ROWS,
+    "qwen3": qwen3.ROWS,
+    "gemma2": gemma.ROWS,
+    "gemma3": gemma3.ROWS,
+    "phi3": phi3.ROWS,
 }
 
 

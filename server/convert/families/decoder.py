@@ -7,6 +7,9 @@ from server.convert.plan import Array, Key, Row, count, number
 from server.convert.rope import Rope
 from server.errors import InvalidRequest
 
+MOST_LAYERS = 10_000
+LARGEST_HEAD = 1 << 16
+
 EMBEDDINGS = Row("embed_tokens.weight", "token_embd.weight", ("vocabulary", "width"))
 FINAL_NORM = Row("norm.weight", "output_norm.weight", ("width",))
 # Left out where the embeddings serve at the end, too.
@@ -45,11 +48,11 @@ def dimensions(config: Config, head: int | None = None) -> dict[str, int]:
         raise config.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
     if not config.has("head_dim") and head is None and width % heads:
         raise config.wrong("num_attention_heads", f"a divisor of hidden_size ({width})")
-    head = config.count("head_dim", default=head or width // heads)
-    if head % 2:
-        raise config.wrong("head_dim", "an even number")
+    head = config.count("head_dim", default=head or width // heads, largest=LARGEST_HEAD)
+    if head % 2 or head > LARGEST_HEAD:
+        raise config.wrong("head_dim", f"an even number up to {LARGEST_HEAD}")
     return {
-        "layers": config.count("num_hidden_layers"),
+        "layers": config.count("num_hidden_layers", largest=MOST_LAYERS),
         "width": width,
         "heads": heads,
         "key_heads": key_heads,

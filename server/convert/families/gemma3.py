@@ -16,7 +16,12 @@ ROWS = (*gemma.ROWS, *(
 ))  # fmt: skip
 
 
+# What the configs of the models that see pictures leave out.
+DEFAULTS = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072}
+
+
 def outline(config: Config) -> Outline:
+    config = config.with_defaults(DEFAULTS)
     sizes = decoder.dimensions(config, head=256)
     gemma.check(config, sizes, LARGEST_LAYERS)
     rope = Rope(config, base=1_000_000.0)

@@ -10,7 +10,7 @@ from server.convert.config import Config
 from server.convert.plan import Outline, Row, count, flag, number
 from server.errors import InvalidRequest
 
-ARCHITECTURES = ("NomicBertModel", "NomicBertForMaskedLM", "NomicBertMoEModel")
+ARCHITECTURES = ("NomicBertModel",)
 TRAINED_POSITIONS = 2048
 
 _LAYER = "encoder.layers.{}"

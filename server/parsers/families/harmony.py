@@ -1,4 +1,8 @@
-"""Harmony, the format of gpt-oss: messages with a channel and perhaps a recipient."""
+"""Harmony, the format of gpt-oss: messages with a channel and perhaps a recipient.
+
+The publisher's own library, openai-harmony, is not used: it reads token ids by a vocabulary file that it downloads when
+it is first needed (its issues 95 and 101), and a server that works offline has none. What it would read is text here.
+"""
 
 from __future__ import annotations
 

@@ -73,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def make_plan(store: Store, paths: Sequence[Path], *, source: Source | None = None, name: str = "") -> Plan:
     """Look through `paths`, which are those of a `source` or any others. A `name` is for a single model. Raises
     InvalidModelName, InvalidRequest, FolderMissing, and NotFound where there is nothing at all."""
+    store.check_present()
     wanted = store.resolve(name) if name else None
     found = find_files(paths, store.root, source)
     if not found:

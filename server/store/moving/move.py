@@ -101,7 +101,7 @@ class Mover:
         make_folder(target / "blobs")
         make_folder(target / "manifests")
         missing = _missing(source, target)
-        if not transfer.can_share(source, target):
+        if not transfer.can_share(missing, source, target):
             check_space(missing, target)
         self._bring(missing, source, target, report)
         with self._store.blobs.gate.closed(f"the models are being moved to {target}; try again in a moment"):
@@ -166,11 +166,11 @@ class Mover:
         builtin.carry_markers(self._state_folder, source, target)
         manifests = [item for item in record.items if item.path.startswith("manifests/")]
         for item in manifests:
-            _unlink(source, item)
+            _unlink(item, source, target)
         needed = _still_needed(source)
         for item in record.items:
             if item.path.startswith("blobs/") and item.path.removeprefix("blobs/") not in needed:
-                _unlink(source, item)
+                _unlink(item, source, target)
         sweep.remove_old_temporaries(source / "blobs", time.time())
         _remove_empty(source)
         self._store.presence.forget(source)
@@ -201,17 +201,26 @@ def _is_same(first: Path, second: Path) -> bool:
     return os.path.realpath(first) == os.path.realpath(second)
 
 
-def _unlink(root: Path, item: Item) -> None:
-    """Unless it is another file by now."""
-    path = root / item.path
+def _unlink(item: Item, source: Path, target: Path) -> None:
+    """Unless it is another file by now. One that has its second name in the new folder is the same, whatever has been
+    written to it there."""
+    path = source / item.path
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return
     is_link = path.is_symlink()
     is_same = (os.readlink(path) == item.link) if is_link else not item.link and status.st_size == item.size
-    if is_same and (is_link or item.is_fixed or status.st_mtime_ns == item.modified_ns):
+    is_same = is_same and (is_link or item.is_fixed or status.st_mtime_ns == item.modified_ns)
+    if is_same or _is_second_name(status, target / item.path):
         path.unlink()
+
+
+def _is_second_name(status: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(status, path.lstat())
+    except OSError:
+        return False
 
 
 def _still_needed(source: Path) -> set[str]:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from server.errors import StoreError
@@ -96,11 +96,13 @@ def place(item: Item, source: Path, target: Path, tell: Tell) -> None:
     tell(item.size)
 
 
-def can_share(source: Path, target: Path) -> bool:
-    """Whether files of one folder can have a second name in the other."""
-    with _temporary(source) as first, _temporary(target) as second:
-        first.touch()
-        return _second_name(first, second)
+def can_share(items: Iterable[Item], source: Path, target: Path) -> bool:
+    """Whether files of one folder can have a second name in the other; tried with one of them. Raises OSError."""
+    file = next((item for item in items if not item.link), None)
+    if file is None:
+        return True
+    with _temporary(target) as temporary:
+        return _second_name(source / file.path, temporary)
 
 
 @contextlib.contextmanager
