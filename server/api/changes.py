@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 import anyio.to_thread
 import msgspec
 from starlette.requests import Request
@@ -11,8 +14,9 @@ from server.api import requests
 from server.api.progress import ProgressAnswer, ProgressStream, Report
 from server.api.reading import reads
 from server.api.responses import empty_answer
-from server.api.services import services_of
+from server.api.services import Services, services_of
 from server.errors import InvalidModelName, InvalidRequest, ModelNotFound
+from server.messages.chat import Progress
 from server.messages.names import ModelName, split_source
 from server.prompts import gotemplate, named
 from server.store import CreateRequest
@@ -23,12 +27,23 @@ async def create(request: Request, asked: requests.CreateRequest) -> ASGIApp:
     wanted = CreateRequest.read(msgspec.to_builtins(asked))
     wanted.check()
     ModelName.parse(wanted.name_text)
-    store = services_of(request).store
+    services = services_of(request)
 
     def work(report: Report) -> None:
-        store.create(wanted, report, check_template=gotemplate.parse, detect_template=named.detect)
+        services.store.create(wanted, report, check_template=gotemplate.parse, detect_template=named.detect)
 
-    return ProgressAnswer(work, asked.stream)
+    return ProgressAnswer(work, asked.stream, _base_first(services, wanted))
+
+
+async def _base_first(services: Services, wanted: CreateRequest) -> AsyncGenerator[Progress, None]:
+    """A base that is not installed is pulled; whatever can be said against the request is said before that."""
+    missing = await anyio.to_thread.run_sync(services.store.missing_base, wanted, gotemplate.parse)
+    if missing is None:
+        return
+    async with aclosing(services.registry.pull(missing)) as lines:
+        async for line in lines:
+            if line.status != "success":  # which would end the create for a client
+                yield line
 
 
 @reads(requests.CopyRequest)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+from anyio.abc import TaskGroup
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -54,6 +56,7 @@ class _Job:
 
     def close(self) -> None:
         self._receiver.close()
+        self._sender.close()  # where the work was never begun
 
 
 def _line(progress: Progress) -> bytes:
@@ -61,30 +64,39 @@ def _line(progress: Progress) -> bytes:
 
 
 class ProgressAnswer:
-    """All progress line by line, or without `stream` the last of it at the end."""
+    """All progress line by line, or without `stream` the last of it at the end. `before` is what has to be done first,
+    with progress of its own; where it fails the work does not begin."""
 
-    def __init__(self, work: Work, stream: bool) -> None:
+    def __init__(self, work: Work, stream: bool, before: AsyncGenerator[Progress, None] | None = None) -> None:
         self._work = work
         self._stream = stream
+        self._before = before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         job = _Job(self._work)
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(job.run)
+            reports = self._reports(job, tasks)
             try:
-                answer = await self._answer(Request(scope, receive), job)
+                answer = await _answer(Request(scope, receive), reports, self._stream)
                 await answer(scope, receive, send)
             except Exception as error:  # out of the task group as itself, not inside a group of exceptions
                 failure = error
             finally:
                 job.leave()
+                await reports.aclose()
         job.close()
         if failure is not None:
             raise failure
 
-    async def _answer(self, request: Request, job: _Job) -> ASGIApp:
-        return await _answer(request, job.reports(), self._stream)
+    async def _reports(self, job: _Job, tasks: TaskGroup) -> AsyncGenerator[Progress, None]:
+        if self._before is not None:
+            async with aclosing(self._before) as lines:
+                async for line in lines:
+                    yield line
+        tasks.start_soon(job.run)
+        async for line in job.reports():
+            yield line
 
 
 class ProgressStream:

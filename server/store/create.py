@@ -9,6 +9,7 @@ import msgspec
 
 from server.errors import InvalidRequest, PunaError, StoreError
 from server.messages.chat import Progress
+from server.messages.names import ModelName
 from server.messages.options import read_options
 from server.store import encoding, manifest
 from server.store.conversion import WORK_DIGEST
@@ -73,10 +74,7 @@ class Creation:
 
     def _run(self) -> None:
         request = self._request
-        request.check()
-        name = self._store.resolve(request.name_text)
-        request.check_info()
-        self._check_texts()
+        name = self.check()
         base = find_base(self._store, request, self._report)
         parts = base.parts + adapter_parts(self._store, request.adapters or {}, base, self._report)
         if request.draft_files:
@@ -99,8 +97,16 @@ class Creation:
             self._store.replace(name, Manifest(config=settings, layers=tuple(layers)))
         self._report(Progress(status="success"))
 
+    def check(self) -> ModelName:
+        """The name of what is made. Raises what can be said before anything is read or written."""
+        request = self._request
+        request.check()
+        name = self._store.resolve(request.name_text)
+        request.check_info()
+        self._check_texts()
+        return name
+
     def _check_texts(self) -> None:
-        """Before anything is read or written."""
         request = self._request
         if request.template:
             try:

@@ -104,6 +104,22 @@ def draft_parts(store: Store, files: Mapping[str, str], report: Report, quantiza
 # ---- an installed model --------------------------------------------------------------------------------------------
 
 
+def missing_base(store: Store, request: CreateRequest) -> ModelName | None:
+    """The model that is to be the base and is not installed; None where nothing can or need be fetched. Raises
+    InvalidRequest."""
+    source = split_source(request.base)
+    if request.remote_host or not request.base or source.is_cloud:
+        return None
+    name = store.resolve(source.text)
+    try:
+        store.get(name)
+    except ModelNotFound:
+        return name
+    except StoreError:
+        pass  # damaged, which has a sentence of its own
+    return None
+
+
 def _model_base(store: Store, request: CreateRequest) -> Base:
     source = split_source(request.base)
     if source.is_cloud:
@@ -111,10 +127,9 @@ def _model_base(store: Store, request: CreateRequest) -> Base:
     name = store.resolve(source.text)
     try:
         model = store.get(name)
-    except ModelNotFound:
-        raise NotImplementedYet(
-            f"the base model {name.short} is not installed, and Puna does not download it during create yet; "
-            "install it first, then create again"
+    except ModelNotFound as error:
+        raise ModelNotFound(
+            f"the base model {name.short} is not installed; pull it first, then create again", log=error.log
         ) from None
     if model.is_remote:
         return Base((), model.config)

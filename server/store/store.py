@@ -19,6 +19,7 @@ from server.messages.names import ModelName
 from server.store import builtin, sweep
 from server.store.blobs import Blobs
 from server.store.create import Creation, Detected
+from server.store.create_base import missing_base
 from server.store.create_request import CreateRequest
 from server.store.files import folder_lock, make_folder, store_errors
 from server.store.headers import Headers
@@ -155,6 +156,12 @@ class Store:
         names of published ones."""
         with self.blobs.gate.visit():
             Creation(self, request, report, check_template, detect_template).run()
+
+    def missing_base(self, request: CreateRequest, check_template: Callable[[str], object]) -> ModelName | None:
+        """The model that `create` would want as the base and that is not installed. Raises what `create` would say of
+        the request before it reads anything."""
+        Creation(self, request, lambda _: None, check_template, lambda _: None).check()
+        return missing_base(self, request)
 
     def install_builtin(
         self, path: Path, state_folder: Path, *, name: str = STARTER_NAME, modelfile_text: str = STARTER_MODELFILE

@@ -6,14 +6,17 @@ import hashlib
 import json
 import pathlib
 import threading
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
+from server.errors import NotFound, PunaError
 from server.inference import Catalog
 from server.messages.chat import Progress
+from server.messages.names import ModelName
 from tests.api.conftest import Connect, Server
 
 pytestmark = pytest.mark.anyio
@@ -133,6 +136,48 @@ async def test_create_refusals(
     assert answer.headers["content-type"] == content_type
 
 
+class Pulling:
+    """A registry that brings the model by copying another, or fails after its first line."""
+
+    def __init__(self, server: Server, failure: PunaError | None = None) -> None:
+        self._store = server.services.store
+        self._failure = failure
+        self.asked: list[str] = []
+
+    async def pull(self, name: ModelName) -> AsyncGenerator[Progress, None]:
+        self.asked.append(name.short)
+        yield Progress(status="pulling manifest")
+        if self._failure is not None:
+            raise self._failure
+        self._store.copy(ModelName.parse("m"), name)
+        yield Progress(status="success")
+
+
+async def test_a_base_that_is_missing_is_pulled_first(server: Server, models: pathlib.Path) -> None:
+    """model-store 87: its lines come before the others; whether the pull fails or the request is wrong, nothing is
+    made."""
+    await install(server, models)
+    registry = Pulling(server)
+    object.__setattr__(server.services, "registry", registry)
+    answer = await server.post("/api/create", {"model": "new", "from": "far/base:1", "system": "x"})
+    said = [line["status"] for line in lines(answer)]
+    assert said[0] == "pulling manifest"
+    assert said[1].startswith("using existing layer")
+    assert said.count("success") == 1
+    answer = await server.post("/api/create", {"model": "new", "from": "m", "stream": False})
+    assert answer.json() == {"status": "success"}
+    answer = await server.post("/api/create", {"model": "bad", "from": "gone", "template": "{{ .Bad"})
+    assert answer.status_code == 400
+    assert registry.asked == ["far/base:1"]
+    failing = Pulling(server, NotFound("pull model manifest: file does not exist"))
+    object.__setattr__(server.services, "registry", failing)
+    answer = await server.post("/api/create", {"model": "bad", "from": "gone"})
+    assert lines(answer) == [{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}]
+    answer = await server.post("/api/create", {"model": "bad", "from": "gone", "stream": False})
+    assert (answer.status_code, failing.asked) == (404, ["gone:latest", "gone:latest"])
+    assert (await server.post("/api/show", {"model": "bad"})).status_code == 404
+
+
 async def test_an_error_after_the_first_line_is_a_line(server: Server, models: pathlib.Path) -> None:
     """model-store 42: the status is sent by then."""
     await install(server, models)
@@ -168,7 +213,7 @@ async def test_leaving_ends_the_work_at_its_next_report(server: Server, connect:
             raise
 
     server.services.store.create = create
-    connection = connect(server, "/api/create", b'{"model":"m","from":"x"}')
+    connection = connect(server, "/api/create", b'{"model":"m","files":{}}')
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(connection.run)
         await anyio.to_thread.run_sync(reached.wait, 10)

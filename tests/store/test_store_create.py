@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.errors import InvalidRequest, NotImplementedYet, PunaError, StoreError
+from server.errors import InvalidRequest, ModelNotFound, NotImplementedYet, PunaError, StoreError
 from server.messages.chat import Progress
 from server.messages.names import ModelName
 from server.store import CreateRequest, Model, Store
@@ -190,15 +190,33 @@ def no_template(_text: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"base": "gone"}, "gone:latest is not installed"),
         ({"base": "big:cloud"}, "cloud"),
     ],
 )
 def test_what_is_not_built_yet(store: Store, create: Create, scripted: str, fields: dict[str, Any], word: str) -> None:
-    """model-store 87, as far as it goes today."""
+    """A cloud model cannot be the base of another."""
     with pytest.raises(NotImplementedYet, match=word):
         create(model="new", **fields)
     assert [each.name.short for each in store.list()] == ["m:latest"]
+
+
+def test_a_base_that_is_not_installed(store: Store, create: Create, scripted: str) -> None:
+    """model-store 87: the server pulls it first; here nobody did."""
+    with pytest.raises(ModelNotFound, match="the base model gone:latest is not installed; pull it first"):
+        create(model="new", base="gone")
+    for fields, missing in (
+        ({"from": "gone"}, "gone:latest"),
+        ({"from": "M"}, None),
+        ({"from": "m:local"}, None),
+        ({"from": "gone:cloud"}, None),
+        ({"from": "gone", "remote_host": "box"}, None),
+        ({"files": {}}, None),
+    ):
+        found = store.missing_base(CreateRequest.read({"model": "new", **fields}), no_template)
+        assert (found.short if found else None) == missing
+    for wrong in ({"from": "a b"}, {"from": "gone", "template": "x"}, {"from": "gone", "info": {"base_name": 5}}):
+        with pytest.raises(InvalidRequest):
+            store.missing_base(CreateRequest.read({"model": "new", **wrong}), no_template)
 
 
 @pytest.mark.parametrize("fields", [{"license": 5}, {"files": []}, {"parameters": []}, {"stream": "no"}, {"system": 1}])
