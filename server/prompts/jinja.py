@@ -103,7 +103,7 @@ class JinjaTemplate:
         try:
             return sandbox.run(sandbox.Budget(), render)
         except Exception as error:  # a template can raise anything that Python can
-            raise _invalid(error) from error
+            raise _invalid(error, is_rendering=True) from error
 
 
 def as_object(message: Message) -> dict[str, Any]:
@@ -160,10 +160,13 @@ def _fold_system(messages: Sequence[Message]) -> list[Message] | None:
     return rest
 
 
-def _invalid(error: Exception) -> InvalidTemplate:
+def _invalid(error: Exception, *, is_rendering: bool = False) -> InvalidTemplate:
+    """A text that is no template is the model's fault; one that trips over some messages is mostly theirs. What a
+    template raises itself has Ollama's status."""
     words = str(error) or type(error).__name__
     kind = ChatRefused if isinstance(error, _Refused) else InvalidTemplate
-    return kind(f"the model's chat template cannot be used: {words}", status=500)
+    status = 400 if is_rendering and kind is InvalidTemplate else 500
+    return kind(f"the model's chat template cannot be used: {words}", status=status)
 
 
 class _Refused(Exception):
