@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import (
     anthropic_routes,
+    llama_completion,
     llama_routes,
     openai_audio,
     openai_chat,
@@ -47,6 +48,7 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/tokenize", OPENAI, POST=llama_routes.tokenize),
     dialect_route("/v1/detokenize", OPENAI, POST=llama_routes.detokenize),
     dialect_route("/v1/apply-template", OPENAI, POST=llama_routes.apply_template),
+    dialect_route("/v1/completion", OPENAI, POST=llama_completion.completion),
     dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
     dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
 )

@@ -15,12 +15,13 @@ from server.inference.lending import check_files, lend
 from server.inference.prompt import build_prompt, may_be_cut
 from server.inference.structure import grammar_of
 from server.inference.thoughts import thought_limit
-from server.messages.chat import Chunk, GenerationRequest, Reading, TokenLogprob, Usage
+from server.messages import chat
+from server.messages.chat import Chunk, GenerationRequest, TokenLogprob, Usage
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
 from server.messages.frames import Delta, Finished, Grammar, PromptProgress
 from server.messages.options import SamplingOptions, read_options
-from server.parsers.base import Parsed
-from server.parsers.choose import choose
+from server.parsers.base import Parsed, PlainParser
+from server.parsers.choose import Reading, choose
 from server.prompts.chat import Prompt
 from server.scheduler import Lease, Scheduler
 
@@ -92,7 +93,10 @@ async def _generate(
     grammar: Grammar | None,
 ) -> AsyncGenerator[Chunk, None]:  # fmt: skip
     last = request.messages[-1] if request.messages else None
-    reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
+    if request.as_written:
+        reading = Reading(PlainParser(), ())
+    else:
+        reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
     parser = reading.parser
     said: list[str] = []
     untold = (0, 0)  # what the prompt has of tokens, and of cached ones: told once
@@ -153,8 +157,8 @@ async def _generate(
                 yield await _last(request, lease, prompt, "".join(said), event, thinking_tokens)
 
 
-def _reading(event: PromptProgress) -> Reading:
-    return Reading(
+def _reading(event: PromptProgress) -> chat.Reading:
+    return chat.Reading(
         prompt_tokens=event.prompt_tokens,
         cached_tokens=event.cached_tokens,
         read_tokens=event.read_tokens,
