@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import (
     anthropic_routes,
+    fim_completions,
     llama_completion,
+    llama_infill,
     llama_routes,
     openai_audio,
     openai_chat,
@@ -49,6 +51,8 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/detokenize", OPENAI, POST=llama_routes.detokenize),
     dialect_route("/v1/apply-template", OPENAI, POST=llama_routes.apply_template),
     dialect_route("/v1/completion", OPENAI, POST=llama_completion.completion),
+    dialect_route("/v1/infill", OPENAI, POST=llama_infill.infill),
+    dialect_route("/v1/fim/completions", OPENAI, POST=fim_completions.completions),
     dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
     dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
 )

@@ -180,6 +180,7 @@ def describe(model: Model, context: Context, plan: LaunchPlan, log: NativeLog, v
         bos_text=vocabulary.text_of(vocabulary.bos),
         eos_text=vocabulary.text_of(vocabulary.eos),
         control_texts=vocabulary.control_texts(),
+        fill=vocabulary.fill_tokens(),
         can_shift=context.can_shift,
         gpu_layers=gpu_layers,
         total_layers=total_layers or model.layers + 1,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from server.engine import bindings
 from server.errors import InvalidRequest
+from server.messages.frames import FillTokens
 
 Tokens = npt.NDArray[np.int32]
 _SPECIAL = 1 << 0 | 1 << 3  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CONTROL
@@ -56,6 +57,17 @@ class Vocabulary:
         attributes = map(self._api.llama_vocab_get_attr, repeat(self._handle), range(self.size))
         tokens = (token for token, attribute in enumerate(attributes) if attribute & _SPECIAL)
         return tuple(filter(None, map(self.text_of, tokens)))
+
+    def fill_tokens(self) -> FillTokens:
+        """Those of the model file, or those that llama.cpp knows by their texts."""
+        api, handle = self._api, self._handle
+        return FillTokens(
+            before=api.llama_vocab_fim_pre(handle),
+            behind=api.llama_vocab_fim_suf(handle),
+            middle=api.llama_vocab_fim_mid(handle),
+            repository=api.llama_vocab_fim_rep(handle),
+            separator=api.llama_vocab_fim_sep(handle),
+        )
 
     def piece(self, token: int) -> bytes:
         """What a token adds to an answer; nothing for control tokens."""

@@ -172,6 +172,17 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
     is_gpu: bool = False
 
 
+class FillTokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The tokens that mark a gap and what stands around it: their ids, -1 for those that the vocabulary lacks.
+    `separator` stands before the name of a file, `repository` before that of the project."""
+
+    before: int = -1
+    behind: int = -1
+    middle: int = -1
+    repository: int = -1
+    separator: int = -1
+
+
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     """The model is ready. Token texts are as the vocabulary has them; `control_texts` are those of all tokens that are
     no text, such as <|im_end|>."""
@@ -184,6 +195,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     bos_text: str = ""
     eos_text: str = ""
     control_texts: tuple[str, ...] = ()
+    fill: FillTokens = FillTokens()
     can_shift: bool = True
     gpu_layers: int = 0
     total_layers: int = 0
