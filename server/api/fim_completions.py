@@ -1,4 +1,4 @@
-"""`/v1/fim/completions`, as editors know it from Mistral's service: code around a gap in, answers in the shape of chats."""
+"""`/v1/fim/completions`, as editors know it from Mistral's service: code around a gap in, a chat answer out."""
 
 from __future__ import annotations
 

@@ -107,3 +107,27 @@ def test_a_completion_without_a_prompt(http: httpx2.Client) -> None:
     assert refusal(http, "/completion", model="m") == '"prompt" is required'
     assert "'prompt' must be a text" in refusal(http, "/completion", model="m", prompt={"text": "SKY"})
     assert "n_predict" in refusal(http, "/completion", model="m", prompt="SKY", n_predict="many")
+
+
+# ---- /props ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_model_is_run_with(http: httpx2.Client) -> None:
+    """compat-api 343"""
+    post(http, "/completion", model="m", prompt="SKY", n_predict=1, num_ctx=512)
+    [loaded] = [model for model in http.get("/api/ps").json()["models"] if model["name"] == "m:latest"]
+    for path in ("/props", "/v1/props"):
+        props = http.get(path, params={"model": "m"}).json()
+        assert props["default_generation_settings"]["n_ctx"] == loaded["context_length"] == 512
+    assert props["default_generation_settings"]["params"]["n_predict"] == -1
+    assert props["total_slots"] == 4
+    assert (props["model_alias"], props["bos_token"], props["eos_token"]) == ("m", "<s>", "<|end|>")
+    assert "<tool_call>" in props["chat_template"]
+    assert props["chat_template_caps"]["supports_tools"]
+    assert props["modalities"] == {"vision": False, "audio": False, "video": False}
+
+
+def test_what_a_model_that_is_not_loaded_would_be_run_with(http: httpx2.Client) -> None:
+    http.post("/api/generate", json={"model": "bare", "keep_alive": 0})
+    assert http.get("/props", params={"model": "bare"}).json()["default_generation_settings"]["n_ctx"] == 1024
+    assert http.get("/props", params={"model": "nobody"}).status_code == 404
