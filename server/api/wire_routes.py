@@ -18,6 +18,7 @@ from server.api import (
     fim_completions,
     llama_completion,
     llama_infill,
+    llama_metrics,
     llama_props,
     llama_routes,
     openai_audio,
@@ -55,6 +56,8 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/infill", OPENAI, POST=llama_infill.infill),
     dialect_route("/v1/fim/completions", OPENAI, POST=fim_completions.completions),
     dialect_route("/v1/props", OPENAI, GET=llama_props.props, HEAD=llama_props.props),
+    dialect_route("/v1/metrics", OPENAI, GET=llama_metrics.metrics),
+    dialect_route("/v1/slots", OPENAI, GET=llama_metrics.slots),
     dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
     dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
 )
