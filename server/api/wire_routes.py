@@ -26,6 +26,7 @@ from server.api import (
     openai_completions,
     openai_embeddings,
     openai_models,
+    rerank,
     responses_api_routes,
 )
 from server.api.wire_endpoint import DialectEndpoint, dialect_route
@@ -58,6 +59,8 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/props", OPENAI, GET=llama_props.props, HEAD=llama_props.props),
     dialect_route("/v1/metrics", OPENAI, GET=llama_metrics.metrics),
     dialect_route("/v1/slots", OPENAI, GET=llama_metrics.slots),
+    dialect_route("/v1/rerank", OPENAI, POST=rerank.rerank),
+    dialect_route("/v1/reranking", OPENAI, POST=rerank.rerank),
     dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
     dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
 )

@@ -27,6 +27,9 @@ class Vocabulary:
         self.add_bos: bool = self._api.llama_vocab_get_add_bos(self._handle)
         self.bos: int = self._api.llama_vocab_bos(self._handle)
         self.eos: int = self._api.llama_vocab_eos(self._handle)
+        self.sep: int = self._api.llama_vocab_sep(self._handle)
+        self.add_eos: bool = self._api.llama_vocab_get_add_eos(self._handle)
+        self.add_sep: bool = self._api.llama_vocab_get_add_sep(self._handle)
         is_eog, handle = self._api.llama_vocab_is_eog, self._handle
         self.end_tokens = frozenset(token for token in range(self.size) if is_eog(handle, token))
         self.suppressed = self._read_suppressed()

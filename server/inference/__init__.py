@@ -6,6 +6,7 @@ from server.inference.figures import FIRST_TOKEN_SECONDS, ModelFigures, Writing
 from server.inference.filling import Filling, Gap, OtherFile
 from server.inference.fitting import Fitting
 from server.inference.lending import loaded_as
+from server.inference.reranking import Reranking, RerankRequest, RerankResult
 from server.inference.tokens import Tokenizer
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "Inference",
     "ModelFigures",
     "OtherFile",
+    "RerankRequest",
+    "RerankResult",
+    "Reranking",
     "Tokenizer",
     "Writing",
     "loaded_as",

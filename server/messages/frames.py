@@ -119,7 +119,8 @@ class Embed(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
 
     `inputs`: texts, or token ids as they are. `limit_tokens`: what a text may have, with a BOS and an EOS; 0 leaves it
     to what the runner can hold. `truncate` cuts what is longer, and to `spare_tokens` what the runner still cannot
-    hold; without it such a text is refused.
+    hold; without it such a text is refused. `query`: a question that each of the texts may answer; what comes back is a
+    score for each, of models that were made for it.
     """
 
     id: int
@@ -127,6 +128,7 @@ class Embed(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
     limit_tokens: int = 0
     spare_tokens: int = 0
     truncate: bool = False
+    query: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
