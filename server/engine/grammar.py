@@ -27,6 +27,7 @@ KEPT_GRAMMARS = 64
 NICENESS = 10
 SPECIAL = b"\xff"  # marks a token that is no text; the byte occurs in no UTF-8
 SPACE = r"/[ \t\r\n]{1,16}/"
+FREE_SPACE = ("json_object", "json_schema")  # white space around these means nothing
 
 
 class Compiled:
@@ -211,7 +212,12 @@ def _around(grammar: Grammar, body: str, vocabulary: Vocabulary, *, may_think: b
     if answer == "@body" and not others and not begins_behind:
         return f'{{"grammars": [{{{body}}}]}}'
     choices = " | ".join([answer, *others])
-    lark = f"start: space? answer\nspace: {SPACE}\nanswer: {choices}\n" if begins_behind else f"start: {choices}\n"
+    if begins_behind and (not may_think or grammar.kind in FREE_SPACE):
+        lark = f"start: space? answer\nspace: {SPACE}\nanswer: {choices}\n"
+    elif begins_behind:  # space may stand before a thought, but is no part of what such a grammar describes
+        lark = f"start: {answer} | space? other\nspace: {SPACE}\nother: {' | '.join(others)}\n"
+    else:
+        lark = f"start: {choices}\n"
     lark += "rest: /(?s:.)+/\n" if others else ""
     return f'{{"grammars": [{{"lark_grammar": {json.dumps(lark)}}}, {{"name": "body", {body}}}]}}'
 

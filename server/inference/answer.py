@@ -127,21 +127,7 @@ async def _generate(
     def standing() -> Standing:
         return Standing(*told, generated, any("\n" in text for text in said))
 
-    events = lease.runner.generate(
-        request.token_prompt or prompt.text,
-        cuts=() if request.token_prompt else prompt.cuts,
-        sampling=sampling,
-        max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
-        on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
-        shift=lease.plan.shift,
-        logprobs=request.top_logprobs if request.logprobs else None,
-        visible=reading.visible,
-        grammar=grammar,
-        thought=thought_limit(request, entry.choice, prompt.text),
-        use_cache=request.use_cache,
-        with_tokens=request.with_tokens,
-        with_progress=request.with_progress,
-    )
+    events = _events(request, entry, sampling, lease, prompt, grammar, reading.visible)
     with figures.writing(entry.spec.path, sampling, standing):
         async with aclosing(events):
             async for event in events:
@@ -165,6 +151,27 @@ async def _generate(
                     if rest:
                         yield piece(rest)
                     yield await _last(request, lease, prompt, "".join(said), event, thinking_tokens)
+
+
+def _events(
+    request: GenerationRequest, entry: Entry, sampling: SamplingOptions, lease: Lease, prompt: Prompt,
+    grammar: Grammar | None, visible: tuple[str, ...],
+) -> AsyncGenerator[PromptProgress | Delta | Finished, None]:  # fmt: skip
+    return lease.runner.generate(
+        request.token_prompt or prompt.text,
+        cuts=() if request.token_prompt else prompt.cuts,
+        sampling=sampling,
+        max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
+        on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
+        shift=lease.plan.shift,
+        logprobs=request.top_logprobs if request.logprobs else None,
+        visible=visible,
+        grammar=grammar,
+        thought=thought_limit(request, entry.choice, prompt.text),
+        use_cache=request.use_cache,
+        with_tokens=request.with_tokens,
+        with_progress=request.with_progress,
+    )
 
 
 def _reading(event: PromptProgress) -> chat.Reading:

@@ -65,8 +65,11 @@ class Reranking:
 
 
 def _can_rank(entry: Entry) -> bool:
+    """Whether the file says so, and has a classifier to do it with."""
     header = entry.model.gguf
-    return header is not None and header.get("pooling_type") == RANK_POOLING
+    if header is None or header.get("pooling_type") != RANK_POOLING:
+        return False
+    return any(tensor.name.startswith("cls") for tensor in header.tensors)
 
 
 def _score(vector: bytes) -> float:

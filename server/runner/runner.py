@@ -51,6 +51,11 @@ from server.runner.process import ErrorOutput, absolute, engine_command, open_en
 READ_BYTES = 1 << 16
 SMALL_SEND_SECONDS = 1.0
 STOPPED_WORDS = "The model was unloaded in the middle of an answer: the server is stopping. Ask again when it runs."
+STUCK_SECONDS = 600.0  # a step of the largest model on the slowest machine takes less
+STUCK_WORDS = (
+    "The model's process hung in the middle of an answer and was ended; the next request starts it again. If that "
+    "happens again, look at the log, and try it without a GPU (num_gpu 0) or without flash attention."
+)
 EXIT_SECONDS = 2.0  # between the end of a process's outputs and its own end
 LOAD = 0  # the id under which a load fails
 IDLE = Pulse(
@@ -83,6 +88,7 @@ class Runner:
         self._signs = 0  # of life: grows with each thing the process says
         self._is_ready = False
         self._is_stopping = False
+        self._is_stuck = False
         self._errors = ErrorOutput(lambda line: logger.debug("[%s] %s", process.pid, line))
 
     def __repr__(self) -> str:
@@ -120,18 +126,20 @@ class Runner:
         environ: Mapping[str, str],
         on_progress: Progress | None = None,
         load_timeout_seconds: float = 300.0,
+        stuck_seconds: float = STUCK_SECONDS,
         cache_dir: Path | None = None,
         command: Sequence[str] | None = None,
     ) -> Runner:
         """A runner that has loaded `plan`. Its tasks live in `task_group`; cancelling that ends the process.
 
         Raises RunnerStartFailed (OutOfMemory among them) with the cause. `load_timeout_seconds` limits silence, not
-        the whole load: any progress and any line of output starts it anew; 0 or less is no limit.
+        the whole load: any progress and any line of output starts it anew; 0 or less is no limit. A process that says
+        nothing for `stuck_seconds` while somebody waits for it is ended.
         """
         plan = absolute(plan)
         process = await open_engine(command or engine_command(cache_dir), environ)
         runner = cls(process, plan, on_progress)
-        task_group.start_soon(runner._live)
+        task_group.start_soon(runner._live, stuck_seconds)
         try:
             await runner._load(load_timeout_seconds)
         except BaseException:
@@ -189,12 +197,15 @@ class Runner:
                 # Popen.kill polls first, and would take the exit status away from the event loop's watcher.
                 os.kill(self.pid, signal.SIGKILL)
 
-    async def _live(self) -> None:
+    async def _live(self, stuck_seconds: float) -> None:
         """The runner's task: listen to both outputs until the process has ended, then tell everyone who waits."""
         try:
-            async with anyio.create_task_group() as listeners:
-                listeners.start_soon(self._read_events)
-                listeners.start_soon(self._read_errors)
+            async with anyio.create_task_group() as watch:
+                watch.start_soon(self._watch, stuck_seconds)
+                async with anyio.create_task_group() as listeners:
+                    listeners.start_soon(self._read_events)
+                    listeners.start_soon(self._read_errors)
+                watch.cancel_scope.cancel()
             with anyio.move_on_after(EXIT_SECONDS):
                 await self._process.wait()
         finally:
@@ -204,10 +215,23 @@ class Runner:
                 await self._process.aclose()
             self._conclude(code)
 
+    async def _watch(self, stuck_seconds: float) -> None:
+        """Native code may hang. A request that has ended leaves a sign, so one that was open before a silence and one
+        that is open behind it are the same. Loading has a limit of its own."""
+        while not self._is_stuck:
+            signs, was_asked = self._signs, self._is_ready and len(self._post) > 0
+            await anyio.sleep(stuck_seconds)
+            if was_asked and len(self._post) > 0 and self._signs == signs:
+                self._is_stuck = True
+                self._terminate()
+
     def _conclude(self, code: int) -> None:
         self._errors.flush()
         if self._is_stopping:
             self.outcome = "The model was unloaded."
+        elif self._is_stuck:
+            self.outcome = STUCK_WORDS
+            logger.error("runner %s of %s: %s", self.pid, self.plan.model_path, self.outcome)
         else:
             self.outcome = describe_end(code, self._errors.lines)
             logger.error("runner %s of %s: %s", self.pid, self.plan.model_path, self.outcome)

@@ -60,7 +60,9 @@ def test_push_delete_pull_run(docker: DockerRegistry, client: Client, program: P
     client.delete(name)
     pulled = program.run("pull", name, "--insecure")
     assert pulled.returncode == 0, pulled.stderr
-    lines = pulled.stderr.splitlines()
+    fits, *lines = pulled.stderr.splitlines()
+    assert f"to download. {name} with " in fits
+    assert "of system memory" in fits
     assert lines[0] == "pulling manifest"
     assert lines[-3:] == ["verifying sha256 digest", "writing manifest", "success"]
     assert digest_of(client, name) == digest
@@ -72,6 +74,20 @@ def test_push_delete_pull_run(docker: DockerRegistry, client: Client, program: P
     objects = [json.loads(line) for line in again.stdout.splitlines()]
     assert [item["status"] for item in objects][-1] == "success"
     assert all(item["completed"] == item["total"] for item in objects if "digest" in item)
+
+
+def test_whether_a_model_fits_is_known_before_it_is_pulled(docker: DockerRegistry, client: Client) -> None:
+    name = f"{docker.host}/me/fitting"
+    client.copy("m", name)
+    here = client.fit(name)
+    assert list(client.push(name, insecure=True))[-1] == {"status": "success"}
+    client.delete(name)
+    there = client.fit_before_pull(name, insecure=True)
+    assert there["download_bytes"] > 2_000_000
+    assert (there["verdict"], there["total_bytes"]) == (here["verdict"], here["total_bytes"])
+    assert name not in [model["name"] for model in client.tags()]
+    with pytest.raises(PunaError, match="file does not exist"):
+        client.fit_before_pull(f"{docker.host}/me/nothing", insecure=True)
 
 
 def test_what_the_registry_does_not_have(docker: DockerRegistry, program: Program) -> None:

@@ -15,6 +15,7 @@ from server.messages.names import ModelName
 from server.registry.parts import layout
 from server.store import Store
 from server.store.blobs import Blobs
+from server.store.gguf import read_header_prefix
 from tests.registry.conftest import World, make_world, until
 from tests.registry.hostile import Answer, Asked, HostileRegistry, digest_of
 
@@ -284,10 +285,10 @@ async def test_a_preview_reads_the_header_alone(world: World, models: pathlib.Pa
     layer = world.remote.add(data)
     world.remote.publish(layer)
     preview = await world.registry.preview(world.name(), insecure=True)
-    assert preview.header is not None
-    assert preview.header.architecture == "llama"
-    assert preview.header.file_size == len(data)
-    assert preview.size == len(data) + 2
+    header = read_header_prefix(preview.prefix, preview.weights_bytes)
+    assert header is not None
+    assert (header.architecture, header.file_size) == ("llama", len(data))
+    assert preview.total_bytes == len(data) + 2
     assert sum(end - begin for begin, end in (a.span for a in world.remote.blob_requests())) <= 1024 * 1024
     assert world.files == []
 

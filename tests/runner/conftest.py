@@ -30,7 +30,12 @@ def running(models: Path, cpu_cache: Path) -> Running:
 
     @asynccontextmanager
     async def run(
-        model: str = "scripted.gguf", *, command: Sequence[str] | None = None, silence: float = 60.0, **plan: Any
+        model: str = "scripted.gguf",
+        *,
+        command: Sequence[str] | None = None,
+        silence: float = 60.0,
+        stuck: float = 60.0,
+        **plan: Any,
     ) -> AsyncIterator[Runner]:
         plan = {"context_tokens": 512, "slots": 2, "threads": 1, **plan}
         async with anyio.create_task_group() as tasks:
@@ -40,6 +45,7 @@ def running(models: Path, cpu_cache: Path) -> Running:
                 environ=dict(os.environ),
                 cache_dir=cpu_cache,
                 load_timeout_seconds=silence,
+                stuck_seconds=stuck,
                 command=command,
             )
             try:

@@ -83,6 +83,18 @@ async def test_a_stopped_process_is_ended_all_the_same(running: Running) -> None
         assert not psutil.pid_exists(runner.pid)
 
 
+async def test_a_process_that_hangs_is_ended_with_one_sentence(running: Running) -> None:
+    async with running(stuck=0.3) as runner:
+        assert (await ask(runner, "SKY")).text  # silence that nobody waits in is no hang
+        answer = runner.generate("LOOP")
+        assert isinstance(await anext(answer), Delta)
+        os.kill(runner.pid, signal.SIGSTOP)
+        with pytest.raises(RunnerDied, match="hung in the middle of an answer"), anyio.fail_after(GONE_SECONDS):
+            async for _ in answer:
+                pass
+        assert not psutil.pid_exists(runner.pid)
+
+
 async def test_cancelling_the_task_group_ends_the_process(models: Path, cpu_cache: Path) -> None:
     async with anyio.create_task_group() as tasks:
         plan = LaunchPlan(model_path=str(models / "scripted.gguf"), context_tokens=256, threads=1)

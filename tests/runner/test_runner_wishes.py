@@ -164,3 +164,15 @@ async def test_an_answer_out_of_time_ends_at_its_next_line(running: Running) -> 
 def test_a_bias_of_a_wrong_form_is_refused(value: Any) -> None:
     with pytest.raises(InvalidRequest, match="logit_bias"):
         read_options({"logit_bias": value})
+
+
+async def test_a_grammar_of_a_model_that_may_think_brings_no_white_space_of_its_own(running: Running) -> None:
+    """Check 94: the answer is what the grammar says, from its first letter."""
+    grammar = Grammar(
+        kind="gbnf", source='root ::= "yes" | "no"', opening="<think>", after=("</think>",), bridge="</think>"
+    )
+    async with running() as runner:
+        for seed in range(4):
+            held = await ask(runner, "SKY", grammar=grammar, sampling=sampling(temperature=3.0, seed=seed))
+            assert held.text.rpartition("</think>")[2].strip() in ("yes", "no")
+            assert not held.text[:1].isspace() or "<think>" in held.text
