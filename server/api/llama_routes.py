@@ -1,7 +1,4 @@
-"""Routes of llama.cpp's own server that editors and tools know: its health, tokens, and the prompt of a chat.
-
-Its clients know one model and leave `model` out; then the one is meant that stays longest of those that are loaded.
-"""
+"""Routes of llama.cpp's own server that editors and tools know: its health, tokens, and the prompt of a chat."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from server.api.llama_model import tokenizer_of, with_model
 from server.api.openai_chat import read_chat
 from server.api.openai_schema import CHAT
 from server.api.responses import BARE_JSON, json_answer
@@ -18,7 +16,6 @@ from server.api.tokens import text_or_bytes
 from server.api.wire_fields import Fields
 from server.api.wire_options import RUNNING, read_model, read_running
 from server.api.wire_reading import FLAG, TEXT, WHOLE, either, list_of, members, takes
-from server.inference import Tokenizer
 from server.inference.tokens import Pieces
 
 TOKENIZE = members((), RUNNING, content=either(TEXT, list_of(either(TEXT, WHOLE))), add_special=FLAG, with_pieces=FLAG)
@@ -30,27 +27,15 @@ async def health(request: Request) -> ASGIApp:
     return json_answer({"status": "ok"}, content_type=BARE_JSON)
 
 
-def _with_model(request: Request, fields: Fields) -> Fields:
-    if "model" in fields:
-        return fields
-    loaded = [model.name for model in services_of(request).scheduler.running() if model.state == "ready"]
-    return Fields({**fields.members, "model": loaded[0]}) if loaded else fields
-
-
-def _tokenizer(request: Request) -> Tokenizer:
-    services = services_of(request)
-    return Tokenizer(services.catalog, services.scheduler)
-
-
 @takes("LlamaTokenize", TOKENIZE)
 async def tokenize(request: Request, fields: Fields) -> ASGIApp:
     """compat 14.2: ids in a list of texts and ids stay as they are."""
-    fields = _with_model(request, fields)
+    fields = with_model(request, fields)
     model, running = read_model(fields), read_running(fields, request.headers, {})
     content = fields.get("content")
     parts = [content] if isinstance(content, str) else fields.items("content")
     add_special, with_pieces = fields.flag("add_special") is True, fields.flag("with_pieces") is True
-    tokenizer = _tokenizer(request)
+    tokenizer = tokenizer_of(request)
 
     async def work() -> Pieces:
         tokens: list[int] = []
@@ -80,12 +65,12 @@ async def tokenize(request: Request, fields: Fields) -> ASGIApp:
 
 @takes("LlamaDetokenize", DETOKENIZE)
 async def detokenize(request: Request, fields: Fields) -> ASGIApp:
-    fields = _with_model(request, fields)
+    fields = with_model(request, fields)
     model, running = read_model(fields), read_running(fields, request.headers, {})
     tokens = fields.items("tokens")
     if not all(isinstance(token, int) and not isinstance(token, bool) and 0 <= token < 2**31 for token in tokens):
         raise fields.refuse("tokens", "'tokens' must be a list of token ids.", "invalid_type")
-    tokenizer = _tokenizer(request)
+    tokenizer = tokenizer_of(request)
     found = await while_connected(
         request.scope, request.receive, lambda: tokenizer.detokenize(model, tuple(tokens), options=running.options)
     )
@@ -95,7 +80,7 @@ async def detokenize(request: Request, fields: Fields) -> ASGIApp:
 @takes("ChatCompletion", CHAT)
 async def apply_template(request: Request, fields: Fields) -> ASGIApp:
     """The prompt of a chat, and nothing generated."""
-    asked = read_chat(_with_model(request, fields), request.headers)
+    asked = read_chat(with_model(request, fields), request.headers)
     generation = msgspec.structs.replace(asked.generation, debug_render_only=True)
     chunks = await all_of(request, services_of(request).inference.answer(generation))
     return json_answer({"prompt": chunks[0].rendered or ""}, content_type=BARE_JSON)

@@ -48,11 +48,11 @@ async def answered(
     dialect: Dialect,
     pieces: AsyncGenerator[Piece, None],
     *,
-    whole: Callable[[list[Piece]], dict[str, Any]],
+    whole: Callable[[list[Piece]], Any],
     stream: StreamWriter | None,
     ping: bytes = COMMENT,
 ) -> ASGIApp:
-    """`stream` writes a streamed answer; without it, `whole` makes the one object."""
+    """`stream` writes a streamed answer; without it, `whole` makes what is sent."""
     if stream is not None:
         return streamed(request, dialect, pieces, stream, ping=ping)
     left = _LeftOut()

@@ -15,12 +15,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api import (
     anthropic_routes,
+    fim_completions,
+    llama_completion,
+    llama_infill,
+    llama_metrics,
+    llama_props,
     llama_routes,
     openai_audio,
     openai_chat,
     openai_completions,
     openai_embeddings,
     openai_models,
+    rerank,
     responses_api_routes,
 )
 from server.api.wire_endpoint import DialectEndpoint, dialect_route
@@ -47,6 +53,14 @@ _TABLE: tuple[Route, ...] = (
     dialect_route("/v1/tokenize", OPENAI, POST=llama_routes.tokenize),
     dialect_route("/v1/detokenize", OPENAI, POST=llama_routes.detokenize),
     dialect_route("/v1/apply-template", OPENAI, POST=llama_routes.apply_template),
+    dialect_route("/v1/completion", OPENAI, POST=llama_completion.completion),
+    dialect_route("/v1/infill", OPENAI, POST=llama_infill.infill),
+    dialect_route("/v1/fim/completions", OPENAI, POST=fim_completions.completions),
+    dialect_route("/v1/props", OPENAI, GET=llama_props.props, HEAD=llama_props.props),
+    dialect_route("/v1/metrics", OPENAI, GET=llama_metrics.metrics),
+    dialect_route("/v1/slots", OPENAI, GET=llama_metrics.slots),
+    dialect_route("/v1/rerank", OPENAI, POST=rerank.rerank),
+    dialect_route("/v1/reranking", OPENAI, POST=rerank.rerank),
     dialect_route("/v1/messages", ANTHROPIC, POST=anthropic_routes.messages),
     dialect_route("/v1/messages/count_tokens", ANTHROPIC, POST=anthropic_routes.count_tokens),
 )

@@ -24,7 +24,7 @@ CONTEXT_PADDING = 256
 MOST_TEXTS = 64  # in one embedding batch
 MOST_TOKENS = 1 << 30
 
-POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST = 0, 1, 2, 3
+POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_RANK = 0, 1, 2, 3, 4
 WHOLE_TEXT = (POOLING_MEAN, POOLING_CLS, POOLING_LAST)
 DECODED, NO_ROOM, ABORTED, INVALID = 0, 1, 2, -1  # what llama_decode returns; below INVALID is fatal
 
@@ -128,11 +128,12 @@ class Context:
         return found[:rows]
 
     def vector(self, sequence: int) -> bytes:
-        """The pooled vector of a sequence of the last batch; waits for it."""
+        """The pooled vector of a sequence of the last batch, or its scores; waits for it."""
         address = self._vector_address(self.handle, sequence)
         if not address:
             raise RunnerDied("The model gave no vector for a text; the next request starts it again.")
-        return ctypes.string_at(address, 4 * self._model.vector_width)
+        is_score = self.pooling == POOLING_RANK
+        return ctypes.string_at(address, 4 * (self._model.score_count if is_score else self._model.vector_width))
 
     def synchronize(self) -> None:
         self._api.llama_synchronize(self.handle)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from server.engine.vocabulary import Tokens, Vocabulary
-from server.errors import ContextExceeded, InvalidRequest
+from server.errors import ContextExceeded, InvalidRequest, Unsupported
 from server.messages.frames import Embed
 
 TOO_LONG = "the input length exceeds the context length"
@@ -40,7 +40,9 @@ class Inputs:
         self._head, self._tail = _additions(vocabulary)
 
     def prepare(self, command: Embed) -> PreparedInputs:
-        """Raises ContextExceeded or InvalidRequest for the first text that cannot be used."""
+        """Raises ContextExceeded or InvalidRequest for the first text that cannot be used, Unsupported for a query."""
+        if command.query is not None:
+            raise Unsupported("This model makes vectors and cannot score documents. Please use a reranking model.")
         return PreparedInputs(command.id, tuple(self._tokens(item, command) for item in command.inputs))
 
     def _tokens(self, item: str | tuple[int, ...], command: Embed) -> Tokens:

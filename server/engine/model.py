@@ -43,6 +43,8 @@ class Model:
         self.train_context_tokens: int = api.llama_model_n_ctx_train(self.handle)
         self.layers: int = api.llama_model_n_layer(self.handle)
         self.vector_width: int = api.llama_model_n_embd_out(self.handle)
+        self.score_count: int = api.llama_model_n_cls_out(self.handle)
+        self.rerank_template = (api.llama_model_chat_template(self.handle, b"rerank") or b"").decode(errors="replace")
         self.window_tokens: int = max(api.llama_model_n_swa(self.handle), 0)
         self.is_recurrent = bool(api.llama_model_is_recurrent(self.handle) or api.llama_model_is_hybrid(self.handle))
         self.can_generate = bool(

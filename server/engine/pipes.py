@@ -18,6 +18,7 @@ from server.engine import lifeline
 from server.engine.context import StepGuard
 from server.engine.grammar import Compiled, Grammars
 from server.engine.inputs import Inputs, PreparedInputs
+from server.engine.pairs import Pairs
 from server.engine.prompt import fit, refuse_oversized
 from server.engine.vocabulary import Tokens, Vocabulary
 from server.errors import InvalidRequest, PunaError, Unsupported
@@ -84,7 +85,7 @@ class Desk:
     context_tokens: int
     may_shift: bool
     can_generate: bool
-    inputs: Inputs | None = None
+    inputs: Inputs | Pairs | None = None
 
     def prepare(self, submit: Submit) -> Prepared:
         """Raises InvalidRequest or ContextExceeded."""

@@ -15,12 +15,13 @@ import msgspec
 
 from server.engine import bindings, cpu, cputrial, devices, lifeline
 from server.engine.batch import Batch
-from server.engine.context import DECODED, POOLING_LAST, WHOLE_TEXT, Context, StepGuard
+from server.engine.context import DECODED, POOLING_LAST, POOLING_RANK, WHOLE_TEXT, Context, StepGuard
 from server.engine.embedder import EmbeddingLoop
 from server.engine.inputs import Inputs
 from server.engine.logs import NativeLog, read_buffers, read_offload
 from server.engine.loop import StepLoop
 from server.engine.model import Model, load_failure
+from server.engine.pairs import Pairs
 from server.engine.pipes import CommandReader, Desk, EventPipe
 from server.engine.quantize import quantize
 from server.engine.threads import wanted_threads
@@ -157,14 +158,16 @@ def warm_up(context: Context, model: Model, log: NativeLog) -> None:
     context.clear()
 
 
-def embedding_inputs(model: Model, context: Context, plan: LaunchPlan) -> Inputs | None:
+def embedding_inputs(model: Model, context: Context, plan: LaunchPlan) -> Inputs | Pairs | None:
     """None where the model makes no vectors of whole texts. A text is pooled as a whole, so it must fit into a batch;
     only what is taken from its last token can be computed in parts."""
-    if context.pooling not in WHOLE_TEXT:
+    if context.pooling not in (*WHOLE_TEXT, POOLING_RANK):
         return None
     capacity = min(plan.context_tokens, model.train_context_tokens or plan.context_tokens)
     if not (context.pooling == POOLING_LAST and context.has_memory):
         capacity = min(capacity, context.batch_tokens)
+    if context.pooling == POOLING_RANK:
+        return Pairs(model.vocabulary, model.rerank_template, capacity)
     return Inputs(model.vocabulary, capacity)
 
 
@@ -180,6 +183,7 @@ def describe(model: Model, context: Context, plan: LaunchPlan, log: NativeLog, v
         bos_text=vocabulary.text_of(vocabulary.bos),
         eos_text=vocabulary.text_of(vocabulary.eos),
         control_texts=vocabulary.control_texts(),
+        fill=vocabulary.fill_tokens(),
         can_shift=context.can_shift,
         gpu_layers=gpu_layers,
         total_layers=total_layers or model.layers + 1,

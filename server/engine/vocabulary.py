@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from server.engine import bindings
 from server.errors import InvalidRequest
+from server.messages.frames import FillTokens
 
 Tokens = npt.NDArray[np.int32]
 _SPECIAL = 1 << 0 | 1 << 3  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CONTROL
@@ -26,6 +27,9 @@ class Vocabulary:
         self.add_bos: bool = self._api.llama_vocab_get_add_bos(self._handle)
         self.bos: int = self._api.llama_vocab_bos(self._handle)
         self.eos: int = self._api.llama_vocab_eos(self._handle)
+        self.sep: int = self._api.llama_vocab_sep(self._handle)
+        self.add_eos: bool = self._api.llama_vocab_get_add_eos(self._handle)
+        self.add_sep: bool = self._api.llama_vocab_get_add_sep(self._handle)
         is_eog, handle = self._api.llama_vocab_is_eog, self._handle
         self.end_tokens = frozenset(token for token in range(self.size) if is_eog(handle, token))
         self.suppressed = self._read_suppressed()
@@ -56,6 +60,17 @@ class Vocabulary:
         attributes = map(self._api.llama_vocab_get_attr, repeat(self._handle), range(self.size))
         tokens = (token for token, attribute in enumerate(attributes) if attribute & _SPECIAL)
         return tuple(filter(None, map(self.text_of, tokens)))
+
+    def fill_tokens(self) -> FillTokens:
+        """Those of the model file, or those that llama.cpp knows by their texts."""
+        api, handle = self._api, self._handle
+        return FillTokens(
+            before=api.llama_vocab_fim_pre(handle),
+            behind=api.llama_vocab_fim_suf(handle),
+            middle=api.llama_vocab_fim_mid(handle),
+            repository=api.llama_vocab_fim_rep(handle),
+            separator=api.llama_vocab_fim_sep(handle),
+        )
 
     def piece(self, token: int) -> bytes:
         """What a token adds to an answer; nothing for control tokens."""

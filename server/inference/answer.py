@@ -11,16 +11,18 @@ import msgspec
 from server.inference.catalog import Catalog, Entry
 from server.inference.checks import check, check_built, check_source, with_think
 from server.inference.embedding import embed
+from server.inference.figures import Figures, Standing
 from server.inference.lending import check_files, lend
 from server.inference.prompt import build_prompt, may_be_cut
 from server.inference.structure import grammar_of
 from server.inference.thoughts import thought_limit
-from server.messages.chat import Chunk, GenerationRequest, Reading, TokenLogprob, Usage
+from server.messages import chat
+from server.messages.chat import Chunk, GenerationRequest, TokenLogprob, Usage
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
 from server.messages.frames import Delta, Finished, Grammar, PromptProgress
 from server.messages.options import SamplingOptions, read_options
-from server.parsers.base import Parsed
-from server.parsers.choose import choose
+from server.parsers.base import Parsed, PlainParser
+from server.parsers.choose import Reading, choose
 from server.prompts.chat import Prompt
 from server.scheduler import Lease, Scheduler
 
@@ -33,6 +35,7 @@ class Inference:
     def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
         self.catalog = catalog
         self.scheduler = scheduler
+        self.figures = Figures()
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
         """Vectors of texts. Cancel the task to cancel the request."""
@@ -82,20 +85,27 @@ class Inference:
                 yield Chunk(done=True, reason="length", usage=Usage(prompt_tokens=count))
                 return
             grammar = grammar_of(request, entry.choice, prompt.text)
-            async with aclosing(_generate(request, entry, options.sampling, lease, prompt, grammar)) as chunks:
+            work = _generate(request, entry, options.sampling, lease, prompt, grammar, self.figures)
+            async with aclosing(work) as chunks:
                 async for chunk in chunks:
-                    yield _timed(chunk, arrived_ns, load_ns)
+                    timed = _timed(chunk, arrived_ns, load_ns)
+                    if timed.usage is not None:
+                        self.figures.add(entry.model.name.short, timed.usage)
+                    yield timed
 
 
 async def _generate(
     request: GenerationRequest, entry: Entry, sampling: SamplingOptions, lease: Lease, prompt: Prompt,
-    grammar: Grammar | None,
+    grammar: Grammar | None, figures: Figures,
 ) -> AsyncGenerator[Chunk, None]:  # fmt: skip
     last = request.messages[-1] if request.messages else None
-    reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
+    if request.as_written:
+        reading = Reading(PlainParser(), ())
+    else:
+        reading = choose(entry.choice, prompt=prompt.text, think=request.think, tools=request.tools, last=last)
     parser = reading.parser
     said: list[str] = []
-    untold = (0, 0)  # what the prompt has of tokens, and of cached ones: told once
+    told = untold = (0, 0)  # what the prompt has of tokens, and of cached ones: told once
     generated = cut_tokens = unread = thinking_tokens = 0
 
     def piece(parsed: Parsed, logprobs: tuple[TokenLogprob, ...] = (), tokens: tuple[int, ...] = ()) -> Chunk:
@@ -114,29 +124,33 @@ async def _generate(
             cached_tokens=cached_tokens,
         )
 
+    def standing() -> Standing:
+        return Standing(*told, generated, any("\n" in text for text in said))
+
     events = _events(request, entry, sampling, lease, prompt, grammar, reading.visible)
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Delta):
-                said.append(event.text)
-                if event.prompt_tokens:
-                    untold = (event.prompt_tokens, event.cached_tokens)
-                cut_tokens = cut_tokens or event.cut_tokens
-                unread += event.generated - generated
-                generated = event.generated
-                parsed = parser.feed(event.text)
-                if parsed:  # tokens of a text that the parser held back belong to what it becomes
-                    thinking_tokens += unread if parsed.thinking else 0
-                    unread = 0
-                if parsed or event.logprobs or event.tokens:
-                    yield piece(parsed, event.logprobs, event.tokens)
-            elif isinstance(event, PromptProgress):
-                yield Chunk(reading=_reading(event), dropped_messages=prompt.dropped)
-            else:
-                rest = parser.flush()
-                if rest:
-                    yield piece(rest)
-                yield await _last(request, lease, prompt, "".join(said), event, thinking_tokens)
+    with figures.writing(entry.spec.path, sampling, standing):
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Delta):
+                    said.append(event.text)
+                    if event.prompt_tokens:
+                        told = untold = (event.prompt_tokens, event.cached_tokens)
+                    cut_tokens = cut_tokens or event.cut_tokens
+                    unread += event.generated - generated
+                    generated = event.generated
+                    parsed = parser.feed(event.text)
+                    if parsed:  # tokens of a text that the parser held back belong to what it becomes
+                        thinking_tokens += unread if parsed.thinking else 0
+                        unread = 0
+                    if parsed or event.logprobs or event.tokens:
+                        yield piece(parsed, event.logprobs, event.tokens)
+                elif isinstance(event, PromptProgress):
+                    yield Chunk(reading=_reading(event), dropped_messages=prompt.dropped)
+                else:
+                    rest = parser.flush()
+                    if rest:
+                        yield piece(rest)
+                    yield await _last(request, lease, prompt, "".join(said), event, thinking_tokens)
 
 
 def _events(
@@ -160,8 +174,8 @@ def _events(
     )
 
 
-def _reading(event: PromptProgress) -> Reading:
-    return Reading(
+def _reading(event: PromptProgress) -> chat.Reading:
+    return chat.Reading(
         prompt_tokens=event.prompt_tokens,
         cached_tokens=event.cached_tokens,
         read_tokens=event.read_tokens,

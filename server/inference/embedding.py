@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import anyio.to_thread
 
@@ -42,7 +42,7 @@ async def embed(catalog: Catalog, scheduler: Scheduler, request: EmbeddingReques
         tokens = 0
         limit, spare = _limits(entry, options, lease) if not request.is_older_call else (0, 0)
         truncate = request.truncate and not request.is_older_call
-        for group in _groups(request.inputs, truncate):
+        for group in groups(request.inputs, truncate):
             answer = await lease.runner.embed(group, limit_tokens=limit, spare_tokens=spare, truncate=truncate)
             found += answer.vectors
             tokens += sum(answer.token_counts)
@@ -69,7 +69,7 @@ def _limits(entry: Entry, options: RunnerOptions, lease: Lease) -> tuple[int, in
     return limit, min(size for size in (limit, batch) if size > 0)
 
 
-def _groups(inputs: tuple[Input, ...], truncate: bool) -> Iterator[list[Input]]:
+def groups(inputs: Sequence[Input], truncate: bool) -> Iterator[list[Input]]:
     """The inputs in portions that fit into a frame, and that a cancelled request is done with soon."""
     group: list[Input] = []
     size = 0

@@ -9,7 +9,9 @@ import anyio.to_thread
 
 from server.errors import RunnerDied
 from server.inference.catalog import Entry
-from server.messages.options import RunnerOptions
+from server.inference.checks import check_local
+from server.messages.frames import Loaded
+from server.messages.options import RunnerOptions, read_options
 from server.scheduler import Lease, Scheduler
 
 
@@ -38,6 +40,17 @@ async def lend(
                 continue
             yield lease
             return
+
+
+async def loaded_as(scheduler: Scheduler, name: str, entry: Entry) -> Loaded:
+    """What a model is run as, however the last request had it loaded; it is loaded now if it is not. `name` is as it
+    was sent."""
+    check_local(name, entry)
+    found = scheduler.loaded(entry.spec.path)
+    if found is not None:
+        return found
+    async with lend(scheduler, entry, read_options(entry.model.params).runner) as lease:
+        return lease.loaded
 
 
 async def check_files(entry: Entry) -> None:

@@ -52,6 +52,8 @@ def family_name(choice: TemplateChoice, has_tools: bool) -> str:
 
 def thought_of(request: GenerationRequest, choice: TemplateChoice, prompt: str) -> Thought:
     """`prompt` is the rendered one, which may have begun the thought."""
+    if request.as_written:
+        return Thought()
     last = request.messages[-1] if request.messages else None
     name = family_name(choice, bool(request.tools))
     shows_tags = choice.mode == "native" and all(tag in choice.jinja_text for tag in THINK_TAGS)

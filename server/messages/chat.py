@@ -51,6 +51,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     ids, taken as they are. `thinking_budget_tokens`: how long the model may think, None for as long as it likes; the
     message is written at the end of a thought that is cut short. `use_cache` False evaluates the whole prompt anew.
     `with_tokens` and `with_progress`: chunks tell the ids of their tokens, and how far the prompt has been read.
+    `as_written`: the text is the answer; neither thoughts nor calls are looked for in it.
     """
 
     model: str
@@ -83,6 +84,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool = True
     with_tokens: bool = False
     with_progress: bool = False
+    as_written: bool = False
 
 
 class TopLogprob(msgspec.Struct, frozen=True):

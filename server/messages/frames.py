@@ -119,7 +119,8 @@ class Embed(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
 
     `inputs`: texts, or token ids as they are. `limit_tokens`: what a text may have, with a BOS and an EOS; 0 leaves it
     to what the runner can hold. `truncate` cuts what is longer, and to `spare_tokens` what the runner still cannot
-    hold; without it such a text is refused.
+    hold; without it such a text is refused. `query`: a question that each of the texts may answer; what comes back is a
+    score for each, of models that were made for it.
     """
 
     id: int
@@ -127,6 +128,7 @@ class Embed(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
     limit_tokens: int = 0
     spare_tokens: int = 0
     truncate: bool = False
+    query: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -172,6 +174,17 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
     is_gpu: bool = False
 
 
+class FillTokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The tokens that mark a gap and what stands around it: their ids, -1 for those that the vocabulary lacks.
+    `separator` stands before the name of a file, `repository` before that of the project."""
+
+    before: int = -1
+    behind: int = -1
+    middle: int = -1
+    repository: int = -1
+    separator: int = -1
+
+
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     """The model is ready. Token texts are as the vocabulary has them; `control_texts` are those of all tokens that are
     no text, such as <|im_end|>."""
@@ -184,6 +197,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     bos_text: str = ""
     eos_text: str = ""
     control_texts: tuple[str, ...] = ()
+    fill: FillTokens = FillTokens()
     can_shift: bool = True
     gpu_layers: int = 0
     total_layers: int = 0

@@ -305,6 +305,7 @@ class Runner:
         limit_tokens: int = 0,
         spare_tokens: int = 0,
         truncate: bool = False,
+        query: str | None = None,
     ) -> Vectors:
         """The vectors of texts or token ids, as the fields of Embed say. Leaving early by cancellation frees the model.
 
@@ -316,6 +317,7 @@ class Runner:
             limit_tokens=limit_tokens,
             spare_tokens=spare_tokens,
             truncate=truncate,
+            query=query,
         )
         mailbox = self._open(command.id)
         try:

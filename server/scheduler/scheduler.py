@@ -20,6 +20,7 @@ import anyio.abc
 
 from server.errors import PunaError, RunnerStartFailed
 from server.hardware.devices import CPU_POOL, Device
+from server.messages.frames import Loaded
 from server.messages.models import ModelSpec, RunningModel
 from server.messages.options import RunnerOptions
 from server.scheduler import context, events
@@ -175,6 +176,12 @@ class Scheduler:
         lines = [self._line(slot) for slot in self._policy.slots.values()]
         lines.sort(key=lambda line: math.inf if line.expires_at is None else line.expires_at, reverse=True)
         return tuple(lines)
+
+    def loaded(self, path: str) -> Loaded | None:
+        """What the runner of a model said of itself, None where there is none that is ready."""
+        slot = self._policy.slots.get(path)
+        process = self._processes.get(slot.runner) if slot is not None else None
+        return process.runner.loaded if process is not None and process.runner is not None else None
 
     def unload(self, path: str) -> bool:
         """Let a model go as soon as nobody uses it. False where it is not loaded."""

@@ -125,6 +125,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PUNA_MODEL_ALIASES", "model_aliases", ALIASES, "",
             "Models that answer under names that are not installed, such as `claude-*=qwen3` (comma-separated)",
             MODELS, default_words="none"),
+    Setting("PUNA_METRICS", "metrics", BOOLEAN, "false",
+            "Tell figures of the work at `/metrics` (for Prometheus) and `/slots`", NETWORK),
     Setting("PUNA_LONG_PROMPTS", "long_prompts", choice("auto", "drop", "refuse"), "auto",
             "What becomes of a conversation that is too long for the context under `/v1`: drop the oldest messages, "
             "refuse it, or as its API does (auto)", MODELS),

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_aliases: tuple[tuple[str, str], ...] = ()
     long_prompts: Literal["auto", "drop", "refuse"] = "auto"
     reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
+    metrics: bool = False
     log_level: int = logging.INFO
     log_requests: bool = False
     nohistory: bool = False
