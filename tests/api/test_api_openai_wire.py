@@ -296,8 +296,36 @@ async def test_a_silent_stream_is_kept_alive() -> None:
     scope: dict[str, Any] = {"type": "http"}
     with anyio.fail_after(10):
         await stream(scope, exchange.receive, exchange.send)
-    assert exchange.text.startswith(b"first:ping:ping")
+    assert b"first:ping" in exchange.text
+    assert exchange.text.count(b":ping") >= 2
     assert exchange.text.endswith(b"last")
+    assert exchange.sent[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_long_prompt_does_not_keep_the_client_waiting(fails: bool) -> None:
+    """The headers come after a while, and a failure after them is an event."""
+    exchange = Exchange()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        while exchange.text.count(b":ping") < 2:
+            await exchange.changed.wait()
+        if fails:
+            raise PunaError("engine died")
+        yield b"first"
+
+    stream = EventStream(
+        frames(),
+        refusal=lambda error: OPENAI.answer(error, ""),
+        late_error=lambda error: f"late: {error}".encode(),
+        ping=b":ping",
+        quiet_seconds=0.001,
+    )
+    with anyio.fail_after(10):
+        await stream({"type": "http"}, exchange.receive, exchange.send)
+    assert [message["status"] for message in exchange.sent if "status" in message] == [200]
+    assert exchange.text.startswith(b":ping:ping")
+    assert exchange.text.endswith(b"late: engine died" if fails else b"first")
     assert exchange.sent[-1]["more_body"] is False
 
 
