@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zlib
 from collections.abc import AsyncGenerator
@@ -23,6 +24,11 @@ MAX_BODY_BYTES = 100 << 20
 MAX_ZSTD_BYTES = 20 << 20  # what a body packed by zstd may unpack to; that and its window are the reference's
 _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}  # 8 MiB of memory
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+# Half of a surrogate pair, as browsers send it for a text that was cut within an emoji. The first group: backslashes
+# before it that stand for themselves; the second: a whole pair, which is a character.
+_HALF_PAIR = re.compile(
+    rb"(?<!\\)((?:\\\\)*)(?:(\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 
 class TooLarge(InvalidRequest):
@@ -103,11 +109,20 @@ def _without_gzip(body: bytes, encoding: str) -> bytes:
 
 
 def decoded(body: bytes) -> Any:
+    """The value of a body; what is no character becomes U+FFFD, as under /api. Raises InvalidRequest."""
     if not body.strip():
         raise InvalidRequest("missing request body")
     try:
-        return msgspec.json.decode(body)
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(_of_characters(body))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
     except RecursionError:
         raise InvalidRequest("The request body is nested too deeply.") from None
+
+
+def _of_characters(body: bytes) -> bytes:
+    text = body.decode("utf-8", "replace").encode()
+    return _HALF_PAIR.sub(lambda found: found[0] if found[2] else found[1] + rb"\ufffd", text)

@@ -1,7 +1,7 @@
 """Server-sent events: each piece of an answer is sent at once, a silent one is kept alive.
 
-The first piece is awaited before the headers are sent, so that an early failure keeps its own status; a late one is
-an event of the dialect. A client that leaves cancels the work wherever it is.
+The first piece is awaited before the headers are sent, so that an early failure keeps its own status; one after it, or
+after ten seconds of a long prompt, is an event of the dialect. A client that leaves cancels the work wherever it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from contextlib import aclosing
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
 from server.api.responses import Answer, encode
@@ -25,6 +24,7 @@ CONTENT_TYPE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": keep-alive\n\n"
 QUIET_SECONDS = 15.0  # proxies and clients give up on a connection that says nothing for a minute or so
+PATIENCE_SECONDS = 10.0  # how long a failure may still have a status of its own
 _HEADERS = [
     (b"content-type", CONTENT_TYPE.encode()),
     (b"cache-control", b"no-cache"),
@@ -66,6 +66,7 @@ class EventStream:
         self._quiet_seconds = quiet_seconds
         self._lock = anyio.Lock(fast_acquire=True)  # otherwise every piece waits for one turn of the event loop
         self._last_sent = 0.0
+        self._is_open = False
         self._pings = anyio.CancelScope()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,44 +74,50 @@ class EventStream:
             # The group for the pings opens before the generator's first step and closes after its last one: a lease
             # inside it holds a cancel scope, and scopes must close in the order in which they were opened.
             async with anyio.create_task_group() as tasks, aclosing(self._frames) as frames:
+                tasks.start_soon(self._keep_alive, send)
                 try:
-                    first = await self._first(frames)
-                except PunaError as error:
-                    await self._refusal(error)(scope, receive, send)
+                    refusal = await self._stream(frames, send)
+                finally:
+                    self._pings.cancel()
+                if refusal is not None:
+                    await refusal(scope, receive, send)
                 else:
-                    await self._stream(first, frames, send, tasks)
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await while_connected(scope, receive, run)
 
-    async def _first(self, frames: AsyncGenerator[bytes, None]) -> bytes:
-        async for frame in frames:
-            if frame:
-                return frame
-        return b""
-
-    async def _stream(self, first: bytes, rest: AsyncGenerator[bytes, None], send: Send, tasks: TaskGroup) -> None:
-        own = [(name.lower().encode(), value.encode()) for name, value in self._headers().items()]
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *own]})
-        await self._send(send, first)
-        tasks.start_soon(self._keep_alive, send)
+    async def _stream(self, frames: AsyncGenerator[bytes, None], send: Send) -> Answer | None:
+        """Send all but the end; or nothing, and return the answer of a failure that came first."""
         try:
-            async for frame in rest:
+            async for frame in frames:
                 if frame:
                     await self._send(send, frame)
         except Exception as error:
+            self._pings.cancel()
+            if not self._is_open:
+                if isinstance(error, PunaError):
+                    return self._refusal(error)
+                raise
             late = error if isinstance(error, PunaError) else PunaError()
             log.warning("an answer ended early: %s", late.log, exc_info=None if late is error else error)
             await self._send(send, self._late_error(late))
-        finally:
-            self._pings.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if not self._is_open:
+            await self._send(send, b"")
+        return None
 
     async def _send(self, send: Send, body: bytes) -> None:
         async with self._lock:
+            if not self._is_open:
+                self._is_open = True
+                own = [(name.lower().encode(), value.encode()) for name, value in self._headers().items()]
+                with anyio.CancelScope(shield=True):  # a ping may be called off, but not half the headers
+                    await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *own]})
             await send({"type": "http.response.body", "body": body, "more_body": True})
             self._last_sent = anyio.current_time()
 
     async def _keep_alive(self, send: Send) -> None:
+        patience = min(self._quiet_seconds, PATIENCE_SECONDS)
+        self._last_sent = anyio.current_time() - self._quiet_seconds + patience
         with self._pings:
             while True:
                 wait = self._last_sent + self._quiet_seconds - anyio.current_time()

@@ -80,5 +80,7 @@ def _configure(handler: logging.Handler, level: int) -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(level)
-    for name in ("hypercorn", "hypercorn.error", "httpx2", "httpcore2", "asyncio"):
+    for name in ("hypercorn", "hypercorn.error", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # It warns of every write to a client that has just left, which is nobody's fault.
+    logging.getLogger("asyncio").setLevel(max(level, logging.ERROR))

@@ -62,7 +62,7 @@ async def test_any_content_type_and_any_key(server: Server, path: str) -> None:
         (b"{", {}),
         (b"hello", {}),
         (b"[1]", {}),
-        (b'{"model":"\xff"}', {}),
+        (b'{"model":"\x01"}', {}),
         (b"[" * 100_000, {}),
         (b"\x1f", {"content-encoding": "gzip"}),
         (gzip.compress(b"{}", mtime=0)[:-3], {"content-encoding": "gzip"}),
@@ -74,6 +74,23 @@ async def test_a_body_that_cannot_be_read(server: Server, path: str, content: by
     value = answer.json()
     assert (answer.status_code, value["error"]["type"]) == (400, "invalid_request_error")
     assert (value.get("type") == "error") is ("messages" in path)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (rb"cut \ud83e", "cut \ufffd"),
+        (rb"\uDD99\ud83e\\", "\ufffd\ufffd\\"),
+        (rb"\ud83e\ud83e\udd99", "\ufffd\U0001f999"),
+        (rb"\\ud83e \\\ud83e \\\\ud83e", "\\ud83e \\\ufffd \\\\ud83e"),
+        (b"\xff", "\ufffd"),
+    ],
+)
+async def test_what_is_no_character_is_replaced(server: Server, sent: bytes, read: str) -> None:
+    """A browser that cuts a text within an emoji sends half of it."""
+    content = b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % sent
+    assert (await send(server, "/v1/chat/completions", content)).status_code == 200
+    assert server.inference.asked[-1].messages[0].content == read
 
 
 @ALL
@@ -279,8 +296,36 @@ async def test_a_silent_stream_is_kept_alive() -> None:
     scope: dict[str, Any] = {"type": "http"}
     with anyio.fail_after(10):
         await stream(scope, exchange.receive, exchange.send)
-    assert exchange.text.startswith(b"first:ping:ping")
+    assert b"first:ping" in exchange.text
+    assert exchange.text.count(b":ping") >= 2
     assert exchange.text.endswith(b"last")
+    assert exchange.sent[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_long_prompt_does_not_keep_the_client_waiting(fails: bool) -> None:
+    """The headers come after a while, and a failure after them is an event."""
+    exchange = Exchange()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        while exchange.text.count(b":ping") < 2:
+            await exchange.changed.wait()
+        if fails:
+            raise PunaError("engine died")
+        yield b"first"
+
+    stream = EventStream(
+        frames(),
+        refusal=lambda error: OPENAI.answer(error, ""),
+        late_error=lambda error: f"late: {error}".encode(),
+        ping=b":ping",
+        quiet_seconds=0.001,
+    )
+    with anyio.fail_after(10):
+        await stream({"type": "http"}, exchange.receive, exchange.send)
+    assert [message["status"] for message in exchange.sent if "status" in message] == [200]
+    assert exchange.text.startswith(b":ping:ping")
+    assert exchange.text.endswith(b"late: engine died" if fails else b"first")
     assert exchange.sent[-1]["more_body"] is False
 
 

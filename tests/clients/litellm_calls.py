@@ -27,7 +27,14 @@ def calls(base: str, prefix: str) -> dict[str, Callable[[], Any]]:
         [call] = ask("TOOL", tools=[WEATHER]).choices[0].message.tool_calls
         return [call.function.name, json.loads(call.function.arguments)]
 
+    def thought() -> list[str]:
+        deltas = [part.choices[0].delta for part in ask("THINK", stream=True)]
+        return [
+            "".join(getattr(delta, name, None) or "" for delta in deltas) for name in ("reasoning_content", "content")
+        ]
+
     return {
+        "thought": thought,
         "whole": lambda: ask("SKY").choices[0].message.content,
         "counted": lambda: ask("SKY").usage.completion_tokens,
         "streamed": lambda: "".join(part.choices[0].delta.content or "" for part in ask("COUNT", stream=True)),

@@ -1,4 +1,4 @@
-"""Anthropic's own library, unmodified."""
+"""Anthropic's own library, unmodified (compat-api 347)."""
 
 from __future__ import annotations
 
@@ -79,6 +79,34 @@ def test_thinking(client: anthropic.Anthropic) -> None:
     assert thought.type == "thinking"
     assert thought.thinking.strip() == THOUGHT
     assert text.text.strip() == CONCLUSION
+
+
+def test_a_thought_and_a_call_streamed(client: anthropic.Anthropic) -> None:
+    """compat-api 347: they come as blocks of their own, and both may be sent back."""
+    thinks = {"type": "enabled", "budget_tokens": 1024}
+    asked: dict[str, Any] = {"model": "m", "max_tokens": 2000, "tools": [TOOL], "thinking": thinks}
+    with client.messages.stream(messages=asks("THINKTOOL"), **asked) as stream:
+        events = {event.type for event in stream}
+        final = stream.get_final_message()
+    assert {"thinking", "input_json", "content_block_stop", "message_stop"} <= events
+    thought, call = final.content
+    assert (thought.thinking.strip(), call.input) == ("I need the weather", {"city": "Rome"})
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "SKY"}]}
+    history = [{"role": "assistant", "content": final.content}, {"role": "user", "content": [result]}]
+    answer = client.messages.create(messages=[*asks("THINKTOOL"), *history], **asked)
+    assert [block.text for block in answer.content] == [SKY]
+
+
+def test_the_tool_runner(client: anthropic.Anthropic) -> None:
+    """compat-api 347: the library runs the tool, whose result ends with the next prompt."""
+
+    @anthropic.beta_tool
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return f"sunny in {city}: SKY"
+
+    runner = client.beta.messages.tool_runner(model="m", max_tokens=100, tools=[get_weather], messages=asks("TOOL"))
+    assert runner.until_done().content[0].text == SKY
 
 
 def test_tokens_are_counted(client: anthropic.Anthropic) -> None:

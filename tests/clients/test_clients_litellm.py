@@ -1,4 +1,4 @@
-"""LiteLLM, unmodified, over each of the three dialects."""
+"""LiteLLM, unmodified, over each of the three dialects (compat-api 351)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.answers import CITY, COUNT, DIALECTS, SKY
+from tests.clients.answers import CITY, CONCLUSION, COUNT, DIALECTS, SKY, THOUGHT
 from tests.golden.server import RunningServer
 
 Answers = dict[str, dict[str, Any]]
@@ -41,6 +41,12 @@ def test_chats(answers: Answers, dialect: str) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_tools(answers: Answers, dialect: str) -> None:
     assert answers[dialect]["tool"] == ["get_weather", CITY]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_thoughts_come_once(answers: Answers, dialect: str) -> None:
+    """compat-api 351"""
+    assert [text.strip() for text in answers[dialect]["thought"]] == [THOUGHT, CONCLUSION]
 
 
 def test_a_missing_model_is_told(answers: Answers) -> None:

@@ -1,4 +1,4 @@
-"""OpenAI's own library, unmodified, with the address and the key that every guide gives."""
+"""OpenAI's own library, unmodified, with the address and the key that every guide gives (compat-api 346)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 from tests.clients.answers import CITY, COUNT, SKY, WEATHER, asks
 from tests.golden.server import RunningServer
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+    tags: list[str]
+
+
+class City(BaseModel):
+    city: str
+
+
+ADA = Person(name="Ada", age=36, tags=["x", "y"])
 
 
 @pytest.fixture
@@ -71,6 +85,33 @@ def test_tools_streamed(client: openai.OpenAI) -> None:
         [call] = stream.get_final_completion().choices[0].message.tool_calls or ()
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments) == CITY
+
+
+def test_answers_become_objects(client: openai.OpenAI) -> None:
+    """compat-api 346"""
+    answer = client.chat.completions.parse(model="m", messages=asks("JSON"), response_format=Person)
+    assert answer.choices[0].message.parsed == ADA
+    with client.chat.completions.stream(model="m", messages=asks("JSON"), response_format=Person) as stream:
+        stream.until_done()
+        assert stream.get_final_completion().choices[0].message.parsed == ADA
+    assert client.responses.parse(model="m", input="JSON", text_format=Person).output_parsed == ADA
+    tool = openai.pydantic_function_tool(City, name="get_weather")
+    called = client.chat.completions.parse(model="m", messages=asks("TOOL"), tools=[tool])
+    [call] = called.choices[0].message.tool_calls or ()
+    assert call.function.parsed_arguments == City(**CITY)
+
+
+def test_tools_of_responses(client: openai.OpenAI) -> None:
+    """compat-api 346"""
+    tool = {"type": "function", "name": "get_weather", "parameters": City.model_json_schema(), "strict": True}
+    with client.responses.stream(model="m", input="TOOL", tools=[tool]) as stream:
+        stream.until_done()
+        output = stream.get_final_response().output
+    [call] = [item for item in output if item.type == "function_call"]
+    assert json.loads(call.arguments) == CITY
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    again = client.responses.create(model="m", input=[*asks("TOOL"), *output, result, *asks("SKY")], tools=[tool])
+    assert again.output_text == SKY
 
 
 def test_completions(client: openai.OpenAI) -> None:
