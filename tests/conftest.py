@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import gc
 import pathlib
+import signal
 import threading
 import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
+
+# Programs that are started in the background inherit that Ctrl-C and a hang-up mean nothing to them; what is tested
+# here must hear both, however the tests were started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 HERE = pathlib.Path(__file__).parent
 MODELS = HERE / "models"

@@ -60,14 +60,16 @@ def show_answer(chunks: Iterable[dict[str, Any]], view: View, answered: Answered
 def _show_chunk(
     chunk: dict[str, Any], view: View, writer: WrappingWriter, thinking: _ThinkingView, answered: Answered
 ) -> None:
+    """Kept first, then written: Ctrl+C may come between the two, and what is on the screen must be known."""
     message = chunk.get("message") or chunk
-    if (thought := str(message.get("thinking") or "")) and not view.hide_thinking:
-        thinking.write(thought)
+    thought = str(message.get("thinking") or "")
     answered.thinking += thought
+    if thought and not view.hide_thinking:
+        thinking.write(thought)
     if text := str(message.get("content") or message.get("response") or ""):
+        answered.content += text
         thinking.end()
         writer.write(text)
-        answered.content += text
     for call in message.get("tool_calls") or ():
         thinking.end()
         writer.write(_tool_call_text(call))

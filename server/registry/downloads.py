@@ -64,9 +64,9 @@ class Downloads:
         while (running := self._running.get(digest)) is not None and running.is_leaving:
             await running.ended.wait()
         download = running or self._begin(session, layer, digest)
-        await anyio.to_thread.run_sync(self._notes.add, digest, model)
-        download.followers += 1
+        download.followers += 1  # before anything is waited for: who leaves meanwhile must not be the last
         try:
+            await anyio.to_thread.run_sync(self._notes.add, digest, model)
             async with aclosing(download.follow()) as lines:
                 async for line in lines:
                     yield line

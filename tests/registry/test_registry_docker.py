@@ -84,7 +84,9 @@ def test_whether_a_model_fits_is_known_before_it_is_pulled(docker: DockerRegistr
     client.delete(name)
     there = client.fit_before_pull(name, insecure=True)
     assert there["download_bytes"] > 2_000_000
-    assert (there["verdict"], there["total_bytes"]) == (here["verdict"], here["total_bytes"])
+    told = ("verdict", "context_tokens", "slots", "kv_cache_type", "total_layers")
+    assert {name: there[name] for name in told} == {name: here[name] for name in told}
+    assert there["basis"] == "about"
     assert name not in [model["name"] for model in client.tags()]
     with pytest.raises(PunaError, match="file does not exist"):
         client.fit_before_pull(f"{docker.host}/me/nothing", insecure=True)
