@@ -32,10 +32,16 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
     `context_tokens` is what one stream may use; the runner allocates `slots` times as much in one unified KV.
     `device_indices`: None lets llama.cpp use every device it finds. `cpu_library`: the CPU variant to load, "" for
     the one that the runner picks. `kv_type`: a ggml type name such as f16 or q8_0.
+    `projector_path`: the file that turns images or sounds into embeddings, "" for a model that reads text alone;
+    `projector_offload`: it may use a GPU. `image_min_tokens`: what an image is made of at least, where its size
+    decides; 0 leaves it to the projector.
     """
 
     model_path: str
     adapter_paths: tuple[str, ...] = ()
+    projector_path: str = ""
+    projector_offload: bool = True
+    image_min_tokens: int = 0
     context_tokens: int = 4096
     slots: int = 1
     batch_tokens: int = 512
@@ -85,11 +91,18 @@ class ThoughtLimit(msgspec.Struct, frozen=True, kw_only=True):
     closing: str
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True):
+    """An image or a sound of a prompt, as the client sent it. It stands in front of the character `place`."""
+
+    place: int
+    data: bytes
+
+
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     """Start a stream.
 
     `prompt`: text (tokenized with special tokens, one BOS where the vocabulary wants one) or token ids as they are.
-    `cuts`: rising places in a text that no token reaches across.
+    `cuts`: rising places in a text that no token reaches across. `media`: in the order of their places in a text.
     `max_tokens`: None is no limit but that of the context. `on_overflow`: what happens to a prompt longer than the
     context: "truncate" keeps its head (`num_keep`) and its newest tokens, "refuse" raises ContextExceeded.
     `logprobs`: alternatives per token; None for no log-probabilities at all.
@@ -101,6 +114,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     id: int
     prompt: str | tuple[int, ...]
     cuts: tuple[int, ...] = ()
+    media: tuple[Media, ...] = ()
     sampling: SamplingOptions = SamplingOptions()
     max_tokens: int | None = None
     on_overflow: Literal["truncate", "refuse"] = "truncate"
@@ -136,11 +150,12 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Tokenize(msgspec.Struct, frozen=True, kw_only=True, tag="tokenize"):
-    """`cuts` as in Submit; with them special tokens are parsed."""
+    """`cuts` and `media` as in Submit; with either special tokens are parsed."""
 
     id: int
     text: str
     cuts: tuple[int, ...] = ()
+    media: tuple[Media, ...] = ()
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False
@@ -187,7 +202,7 @@ class FillTokens(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     """The model is ready. Token texts are as the vocabulary has them; `control_texts` are those of all tokens that are
-    no text, such as <|im_end|>."""
+    no text, such as <|im_end|>. `can_see` images and `can_hear` sounds: what the projector says of itself."""
 
     context_tokens: int
     slots: int
@@ -199,6 +214,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag="loaded"):
     control_texts: tuple[str, ...] = ()
     fill: FillTokens = FillTokens()
     can_shift: bool = True
+    can_see: bool = False
+    can_hear: bool = False
     gpu_layers: int = 0
     total_layers: int = 0
     buffers: tuple[Buffer, ...] = ()
@@ -267,10 +284,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
-    """`pieces` are the tokens' bytes, special ones with their text, where they were asked for."""
+    """`pieces` are the tokens' bytes, special ones with their text, where they were asked for. `media_tokens`: how many
+    more the media take; `tokens` has those of the text around them."""
 
     id: int
     tokens: tuple[int, ...]
+    media_tokens: int = 0
     pieces: tuple[bytes, ...] = ()
 
 

@@ -73,6 +73,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     adapter_paths: tuple[str, ...] = ()
     adapter_bytes: int = 0
+    projector_path: str = ""
     shape: ModelShape = ModelShape()
     can_complete: bool = True
     has_vision: bool = False

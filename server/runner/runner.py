@@ -32,6 +32,7 @@ from server.messages.frames import (
     LaunchPlan,
     Loaded,
     LoadProgress,
+    Media,
     PromptProgress,
     Pulse,
     Shutdown,
@@ -250,6 +251,7 @@ class Runner:
         prompt: str | Sequence[int],
         *,
         cuts: Sequence[int] = (),
+        media: Sequence[Media] = (),
         sampling: SamplingOptions = DEFAULT_SAMPLING,
         max_tokens: int | None = None,
         on_overflow: Literal["truncate", "refuse"] = "truncate",
@@ -263,7 +265,8 @@ class Runner:
         with_progress: bool = False,
     ) -> AsyncGenerator[PromptProgress | Delta | Finished, None]:
         """The answer in pieces, Finished at the end. No token of a prompt reaches across `cuts`, rising places in its
-        text. Leaving early, by `aclose` or cancellation, frees the slot.
+        text; `media` stand in it in the order of their places. Leaving early, by `aclose` or cancellation, frees the
+        slot.
 
         Raises ContextExceeded, RunnerDied and whatever else the runner names.
         """
@@ -271,6 +274,7 @@ class Runner:
             id=next(self._ids),
             prompt=prompt if isinstance(prompt, str) else tuple(prompt),
             cuts=tuple(cuts),
+            media=tuple(media),
             sampling=sampling,
             max_tokens=max_tokens,
             on_overflow=on_overflow,
@@ -350,6 +354,14 @@ class Runner:
         event = await self._ask(request, command)
         assert isinstance(event, Tokens)
         return event.tokens
+
+    async def count(self, text: str, *, cuts: Sequence[int] = (), media: Sequence[Media] = ()) -> int:
+        """How many tokens a prompt has, with its BOS and what its media take."""
+        request = next(self._ids)
+        command = Tokenize(id=request, text=text, cuts=tuple(cuts), media=tuple(media), add_special=True)
+        event = await self._ask(request, command)
+        assert isinstance(event, Tokens)
+        return len(event.tokens) + event.media_tokens
 
     async def split(self, text: str, add_special: bool = False) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
         """Token ids of a text and the bytes of each, which together are the text again."""
