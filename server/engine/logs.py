@@ -87,10 +87,10 @@ class NativeLog:
         self._lowest = INFO
         self._level = INFO
         self._partial = ""
-        self._callback = bindings.llama().llama_log_callback(self._receive)  # ggml keeps the address: so do we
+        self.callback = bindings.llama().llama_log_callback(self._receive)  # ggml keeps the address: so do we
 
     def install(self) -> None:
-        bindings.llama().llama_log_set(self._callback, None)
+        bindings.llama().llama_log_set(self.callback, None)
 
     def quieten(self) -> None:
         """The load is over: warnings and errors only."""
