@@ -119,7 +119,7 @@ class MediaDesk:
             runs.append(self._vocabulary.tokenize_cut(text[start:end], inner, add_special=at == 0))
         builder = Builder()
         builder.add_text(runs[0])
-        for item, before, behind in zip(items, runs, runs[1:], strict=True):
+        for item, (before, behind) in zip(items, pairwise(runs), strict=True):
             for part in _trimmed(item.parts, before, behind):
                 if isinstance(part, Piece):
                     builder.add_piece(part)

@@ -197,7 +197,7 @@ def describe(
         can_hear=projector is not None and projector.can_hear,
         gpu_layers=gpu_layers,
         total_layers=total_layers or model.layers + 1,
-        buffers=read_buffers(log.lines, devices.gpu_names()),
+        buffers=read_buffers(log.lines, devices.gpu_names()) + (() if projector is None else (projector.buffer,)),
         cpu_variant=variant,
         system_info=(bindings.llama().llama_print_system_info() or b"").decode(errors="replace").strip(),
     )

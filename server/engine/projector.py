@@ -18,12 +18,12 @@ import numpy as np
 from server.engine import bindings, devices
 from server.engine.context import FLASH_ATTENTION
 from server.engine.layout import Offsets, Rows
-from server.engine.logs import NativeLog
+from server.engine.logs import NativeLog, read_encoder_device
 from server.engine.model import Model, load_failure
 from server.engine.pictures import Pixels
 from server.engine.vocabulary import Tokens
 from server.errors import InvalidRequest, RunnerStartFailed
-from server.messages.frames import LaunchPlan
+from server.messages.frames import Buffer, LaunchPlan
 
 EXPECTED_SIZE = 96  # bytes of mtmd_context_params
 TEXT = 0  # a chunk's type
@@ -88,6 +88,8 @@ class Projector:
         self._sections = 4 if self._api.mtmd_decode_use_mrope(self._context) else 1
         self._marker: bytes = self._api.mtmd_get_marker(self._context)
 
+        self.buffer = self._weights(plan, log)
+
     def __repr__(self) -> str:
         return f"<projector: {'sees' if self.can_see else ''} {'hears' if self.can_hear else ''}>"
 
@@ -104,6 +106,12 @@ class Projector:
         if plan.image_min_tokens > 0:
             params.image_min_tokens = plan.image_min_tokens
         return params
+
+    def _weights(self, plan: LaunchPlan, log: NativeLog) -> Buffer:
+        """The memory of its weights, which mtmd loads as a whole and does not announce as llama.cpp does."""
+        device = read_encoder_device(log.lines)
+        is_gpu = device in devices.gpu_names()
+        return Buffer(device=device, kind="weights", bytes=Path(plan.projector_path).stat().st_size, is_gpu=is_gpu)
 
     def image(self, pixels: Pixels) -> list[Tokens | Chunk]:
         """What stands for an image in a prompt, from left to right. Raises InvalidRequest."""
