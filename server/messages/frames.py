@@ -20,7 +20,6 @@ from server.messages.options import SamplingOptions
 
 HEADER = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-ENGINE_WORD = "engine-process"  # hidden first word that makes a frozen executable a runner
 
 
 # ---- server to runner ----------------------------------------------------------------------------------------------
