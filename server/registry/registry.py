@@ -73,9 +73,12 @@ class Registry:
         """End all downloads; what has come is kept."""
         self.downloads.cancel_all(ServerStopping())
 
-    async def pull(self, name: ModelName, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
-        """Progress until the model is installed. Raises PunaErrors; leaving early keeps what has come."""
-        async for line in pull.pull(self._store, self.downloads, self._session(name, insecure), name):
+    async def pull(
+        self, name: ModelName, *, insecure: bool = False, foretell: pull.Foretell | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        """Progress until the model is installed. Raises PunaErrors; leaving early keeps what has come. `foretell`: what
+        to say of the model before its bytes flow."""
+        async for line in pull.pull(self._store, self.downloads, self._session(name, insecure), name, foretell):
             yield line
 
     async def push(self, name: ModelName, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
