@@ -96,6 +96,8 @@ class Registry:
     async def _make_key(self) -> None:
         """At a start, as Ollama does: people give the public half to a registry before they first pull."""
         try:
-            await anyio.to_thread.run_sync(self._key.ensure)
+            if line := await anyio.to_thread.run_sync(self._key.ensure):
+                log.info("Couldn't find '%s'. Generating new private key.", self._key.path)
+                log.info("Your new public key is: %s", line)
         except (PunaError, OSError) as error:
             log.warning("no key for registries could be made: %s", getattr(error, "log", error))
