@@ -104,7 +104,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     `cuts`: rising places in a text that no token reaches across. `media`: in the order of their places in a text.
     `max_tokens`: None is no limit but that of the context. `on_overflow`: what happens to a prompt longer than the
     context: "truncate" keeps its head (`num_keep`) and its newest tokens, "refuse" raises ContextExceeded.
-    `logprobs`: alternatives per token; None for no log-probabilities at all.
+    `logprobs`: alternatives per token; None for no log-probabilities at all. `after_sampling`: they are what the token
+    was drawn from, and not what the model thought of it.
     `visible`: special tokens whose text is part of the answer; all others print nothing.
     `use_cache`: False evaluates the whole prompt, whatever is known of it. `with_tokens`: every Delta brings the ids.
     `with_progress`: PromptProgress is told after each part of the prompt.
@@ -119,6 +120,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     on_overflow: Literal["truncate", "refuse"] = "truncate"
     shift: bool = True
     logprobs: int | None = None
+    after_sampling: bool = False
     visible: tuple[str, ...] = ()
     grammar: Grammar | None = None
     thought: ThoughtLimit | None = None
