@@ -300,7 +300,8 @@ class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
-    """How the runner is, at most a few times a second and only when something changed."""
+    """How the runner is, at most a few times a second and only when something changed. `steps`: batches that it has
+    evaluated so far."""
 
     active: int
     waiting: int
@@ -308,6 +309,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
     prompt_tokens_per_second: float
     tokens_per_second: float
     generated_tokens: int
+    steps: int = 0
 
 
 Event = LoadProgress | Loaded | PromptProgress | Delta | Finished | Vectors | Failed | Tokens | Text | Pulse
