@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -31,7 +32,7 @@ def completion_objects(asked: Asked, pieces: Iterable[Piece]) -> Any:
     """One object, or a list of them where there were several prompts or choices."""
     chunks = by_choice(pieces, len(asked.requests))
     told = [
-        {**last_object(asked, Piece(index, chunk), Meter(), chunk.text), **_text(chunk), **_probabilities(chunk)}
+        {**last_object(asked, Piece(index, chunk), Meter(), chunk.text), **_text(chunk), **_probabilities(asked, chunk)}
         for index, chunk in enumerate(chunks)
     ]
     return told[0] if len(told) == 1 else told
@@ -71,11 +72,22 @@ def _stop_type(chunk: Chunk) -> str:
     return {"length": "limit", "stop": "eos"}.get(chunk.reason or "", "none")
 
 
-def _probabilities(chunk: Chunk) -> dict[str, Any]:
+def _probabilities(asked: Asked, chunk: Chunk) -> dict[str, Any]:
     entries = logprob_entries(chunk.logprobs)
+    if asked.requests[0].after_sampling:
+        entries = [
+            {**_with_prob(entry), "top_probs": [_with_prob(other) for other in entry["top_logprobs"]]}
+            for entry in entries
+        ]
     if len(entries) == len(chunk.tokens):
         entries = [{"id": token, **entry} for token, entry in zip(chunk.tokens, entries, strict=True)]
     return {"completion_probabilities": entries} if entries else {}
+
+
+def _with_prob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a token was drawn with is told as a probability, under the names that llama.cpp's server has for it."""
+    kept = {key: value for key, value in entry.items() if key not in ("logprob", "top_logprobs")}
+    return {**kept, "prob": math.exp(entry["logprob"])}
 
 
 class _Written:
@@ -117,7 +129,7 @@ class CompletionStream:
             return data_frame({**told, **progress_member(chunk.reading)})
         if self._asked.with_timings:
             told["timings"] = written.meter.timings(piece)
-        return data_frame({**told, **_probabilities(chunk)})
+        return data_frame({**told, **_probabilities(self._asked, chunk)})
 
     def late_error(self, error: PunaError) -> bytes:
         return data_frame({"error": openai_error(error)})

@@ -221,11 +221,13 @@ class SectionParser:
         try:
             return self._numbered(self._sections.read(body))
         except BadCall as error:
-            if self._sections.on_bad == "error":
-                self._error = BrokenCall(str(error), self._before_call + self._sections.call_tags[0] + body + closing)
+            if self._sections.on_bad == "skip":
+                return NOTHING
+            self._skips_space = False
+            written = self._before_call + self._sections.call_tags[0] + body + closing
             if self._sections.on_bad == "text":
-                self._skips_space = False
-                return Parsed(self._before_call + self._sections.call_tags[0] + body + closing)
+                return Parsed(written)
+            self._error = BrokenCall(str(error), written)
             return NOTHING
 
     def _taken_body(self, last: str) -> str:
