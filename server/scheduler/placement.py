@@ -24,7 +24,7 @@ import msgspec
 
 from server.hardware.devices import CPU_POOL, Device
 from server.messages.frames import LaunchPlan
-from server.messages.models import ModelSpec
+from server.messages.models import ModelSpec, ProjectorShape
 from server.messages.options import RunnerOptions
 from server.scheduler import context, sizes
 from server.scheduler.events import Candidate, Order
@@ -75,6 +75,8 @@ def place(
     spec: ModelSpec, options: RunnerOptions, settings: PlacementSettings, machine: Machine, *, shift: bool | None = None
 ) -> Order:
     """All ways to load `spec`; see the head of this module."""
+    if not spec.can_complete:  # what makes vectors reads text alone
+        spec = msgspec.structs.replace(spec, projector_path="", projector=ProjectorShape())
     order = _placed(spec, options, settings, machine, shift)
     ways = (*order.candidates, *order.fallback)
     if not spec.projector_path or not any(way.plan.projector_offload for way in ways):

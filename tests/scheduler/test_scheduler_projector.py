@@ -82,6 +82,14 @@ def test_the_plan_names_the_projector() -> None:
     assert (plain.plan.projector_path, plain.plan.projector_offload) == ("", False)
 
 
+def test_what_makes_vectors_needs_no_projector() -> None:
+    model = msgspec.structs.replace(spec(), can_complete=False)
+    blind = msgspec.structs.replace(model, projector_path="", projector=ProjectorShape())
+    found = placed(machine(gpu(0, 24)), model)
+    assert found == placed(machine(gpu(0, 24)), blind)
+    assert found.projector_on_cpu is None
+
+
 @pytest.mark.parametrize(
     ("on", "options", "offload"),
     [
