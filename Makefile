@@ -14,7 +14,7 @@ MAIN_EXTRA := $(if $(DISPLAY_FOUND),[desktop],)
 MAIN_MODULE := $(if $(DISPLAY_FOUND),app,server.serve)
 MAIN_STAMP := $(VENV)/.installed-$(if $(DISPLAY_FOUND),desktop,server)
 
-.PHONY: run test check bench lock starter clean
+.PHONY: run test check bench package lock starter clean
 
 run: $(MAIN_STAMP)
 	@$(BIN)/python -m $(MAIN_MODULE)
@@ -30,6 +30,10 @@ check: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.bench
+
+package: $(VENV)/.installed-package
+	$(BIN)/python -m PyInstaller --noconfirm --distpath dist --workpath build/pyinstaller build.spec
+	@if [ "$$(uname -s)" = Linux ]; then $(BIN)/python installers/linux/build.py; fi
 
 lock:
 	$(UV) lock
@@ -50,5 +54,11 @@ $(VENV)/.installed-server $(VENV)/.installed-desktop: $(UV) pyproject.toml requi
 
 $(VENV)/.installed-test: $(UV) pyproject.toml requirements.lock
 	@echo "Installing Puna and what its tests need. The first time llama.cpp is compiled: 5 to 15 minutes."
-	@$(INSTALL) -e ".[desktop]" --group dev --group bench --group clients --group families
+	@$(INSTALL) -e ".[desktop]" --group dev --group bench --group clients --group families --group package
+	@touch $@
+
+# Beside the others, not instead of them: PyInstaller leaves out what the program does not import.
+$(VENV)/.installed-package: $(UV) pyproject.toml requirements.lock
+	@echo "Installing Puna and what packs it. The first time llama.cpp is compiled: 5 to 15 minutes."
+	@$(INSTALL) -e ".[desktop]" --group package
 	@touch $@
