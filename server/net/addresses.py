@@ -1,4 +1,4 @@
-"""Which addresses a pull or push may connect to.
+"""Which addresses Puna may connect to where somebody else says where.
 
 A name or a redirect can point anywhere: at a router, at a cloud's metadata service, at a program of this machine that
 trusts whoever comes from it. So only public addresses are taken, and what the user listed.
