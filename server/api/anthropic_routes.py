@@ -10,6 +10,7 @@ from server.api.anthropic_request import read_request, with_possible_think
 from server.api.anthropic_schema import COUNT, MESSAGE
 from server.api.responses import BARE_JSON, json_answer
 from server.api.services import services_of
+from server.api.web_search import searching
 from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import ANTHROPIC
@@ -22,11 +23,22 @@ from server.api.wire_runs import choices
 @takes("Message", MESSAGE)
 async def messages(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
-    asked = read_request(fields, request.headers)
+    search = services.search
+    asked = read_request(fields, request.headers, can_search=search is not None)
     asked = await with_possible_think(services, asked)
     generation = as_set(asked.generation, fields, services.settings.long_prompts)
     await check_images(services, generation)
-    pieces = choices(services.inference, [generation], only_one_call=asked.only_one_call)
+    if search is not None and asked.most_searches:
+        pieces = searching(
+            services.inference,
+            generation,
+            search,
+            most=asked.most_searches,
+            only_one_call=asked.only_one_call,
+            fails_quietly=True,
+        )
+    else:
+        pieces = choices(services.inference, [generation], only_one_call=asked.only_one_call)
     return await answered(
         request,
         ANTHROPIC,
@@ -41,7 +53,7 @@ async def messages(request: Request, fields: Fields) -> ASGIApp:
 async def count_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a message would be, exactly; agents steer by it."""
     services = services_of(request)
-    asked = read_request(fields, request.headers, is_count=True)
+    asked = read_request(fields, request.headers, is_count=True, can_search=services.search is not None)
     asked = await with_possible_think(services, asked)
     tokens = await counted(request, services.inference, asked.generation)
     return json_answer({"input_tokens": tokens}, content_type=BARE_JSON)
