@@ -22,7 +22,7 @@ async def build_prompt(request: GenerationRequest, entry: Entry, lease: Lease) -
         context_tokens=loaded.context_tokens,
         count_tokens=count_tokens,
         truncate=request.truncate,
-        has_projector=bool(model.projector_paths),
+        has_projector=loaded.can_see or loaded.can_hear,
     )
     vocabulary = Vocabulary(loaded.bos_text, loaded.eos_text, loaded.control_texts)
     if not request.is_chat:
