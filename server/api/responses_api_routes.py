@@ -51,7 +51,7 @@ async def create(request: Request, fields: Fields) -> ASGIApp:
 async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a response would be."""
     asked = read_response(fields, request.headers, kept_of(request))
-    tokens = await counted(request, services_of(request).inference, asked.generation)
+    tokens = await counted(request, services_of(request), asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)
 
 

@@ -15,7 +15,7 @@ from server.api.services import Services
 from server.api.streaming import all_of, while_connected
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import Dialect
-from server.api.wire_runs import Answering, Piece, prompt_tokens
+from server.api.wire_runs import Piece, prompt_tokens
 from server.api.wire_sse import COMMENT, EventStream
 from server.errors import ModelNotFound, PunaError, Unsupported
 from server.messages.chat import GenerationRequest
@@ -98,10 +98,11 @@ async def check_images(services: Services, generation: GenerationRequest) -> Non
             raise Unsupported(f'model "{generation.model}" does not support {kind}')
 
 
-async def counted(request: Request, inference: Answering, generation: GenerationRequest) -> int:
+async def counted(request: Request, services: Services, generation: GenerationRequest) -> int:
     """How many tokens the prompt has, unless the client leaves before that is known."""
+    await check_images(services, generation)
 
     async def count() -> int:
-        return await prompt_tokens(inference, generation)
+        return await prompt_tokens(services.inference, generation)
 
     return await while_connected(request.scope, request.receive, count)
