@@ -49,7 +49,7 @@ class Inference:
         """
         arrived_ns = time.perf_counter_ns()
         entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
-        is_empty = not request.messages if request.is_chat else not (request.prompt or request.token_prompt)
+        is_empty = not (request.messages or request.prompt or request.token_prompt or request.images)
         if not request.is_chat:
             check_source(request, entry)
         if is_empty and request.keep_alive_seconds == 0:
