@@ -26,9 +26,9 @@ def data_url(color: str, form: str = "png") -> str:
     return f"data:image/{form};base64,{encoded(color, form)}"
 
 
-def silence() -> bytes:
-    """A sound: a tenth of a second of nothing."""
-    samples = bytes(3200)
+def silence(count: int = 1600) -> bytes:
+    """A sound: a tenth of a second of nothing, or so many samples."""
+    samples = bytes(2 * count)
     form = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
     return b"RIFF" + struct.pack("<I", len(body)) + body
