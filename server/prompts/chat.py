@@ -42,10 +42,11 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """What the prompt has to fit into. `truncate` False keeps all messages, whatever their length. `count_tokens`: of
-    a text and its cuts."""
+    a text and its cuts. `count_all`: the same with all media in their places, where they can be counted."""
 
     context_tokens: int
     count_tokens: Callable[[str, tuple[int, ...]], Awaitable[int]]
+    count_all: Callable[[Prompt], Awaitable[int]] | None = None
     truncate: bool = True
     has_projector: bool = False
 
@@ -115,9 +116,19 @@ async def fit_chat(
         prompt = guard.unmarked(marked)
         return await window.count_tokens(prompt.text, prompt.cuts)
 
+    count_all = window.count_all
+
+    async def count_media(marked: str, kept: Sequence[Message]) -> int:
+        return await count_all(_read(marked, guard, kept)) if count_all else 0
+
     if window.truncate:
         fit = await history.fit(
-            messages, rendered, count_tokens, window.context_tokens, has_projector=window.has_projector
+            messages,
+            rendered,
+            count_tokens,
+            window.context_tokens,
+            has_projector=window.has_projector,
+            count_all=count_media if count_all else None,
         )
     else:
         fit = history.Fit(tuple(messages), await rendered(messages), 0)

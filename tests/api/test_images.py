@@ -292,6 +292,15 @@ def test_a_recording_for_a_model_that_does_not_hear(seeing: Seeing) -> None:
     assert (answer.status_code, _words(answer)) == (400, 'model "vision" does not support audio')
 
 
+def test_a_prompt_is_shown_whatever_its_pictures_are(seeing: Seeing) -> None:
+    """native-api 131"""
+    broken = user("x") | {"images": [NO_PICTURE]}
+    shown = seeing.chat(broken, user("y") | {"images": [NO_PICTURE, SOUND]}, _debug_render_only=True)["_debug_info"]
+    assert shown["image_count"] == 3
+    assert "[img-0]x" in shown["rendered_template"]
+    assert "[img-1][img-2]y" in shown["rendered_template"]
+
+
 def test_a_prompt_with_pictures_that_is_too_long(seeing: Seeing) -> None:
     """native-api 8.5: nothing of it is left out unseen"""
     answer = seeing.post("/api/chat", messages=[user("a b c " * 2000, "red")], options={"num_ctx": 2048})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,6 +175,25 @@ async def test_dropped_messages_take_their_images_along() -> None:
     made = await chat.fit_chat(select(TemplateFacts(go_text=GO)), messages, window)
     assert (made.text, made.media, made.dropped) == ("<user>b", (Media(place=6, data=B),), 1)
     assert not any("img" in text for text in counted)
+
+
+async def test_what_images_really_take_counts_too() -> None:
+    """A photo may take more than the 768 tokens that clients expect of it."""
+
+    async def count(text: str, cuts: tuple[int, ...]) -> int:
+        return len(text)
+
+    async def count_all(prompt: chat.Prompt) -> int:
+        return len(prompt.text) + 1500 * len(prompt.media)
+
+    window = chat.Window(context_tokens=4000, count_tokens=count, has_projector=True)
+    messages = [user("a", A), user("b", B), user("c", C)]
+    made = await chat.fit_chat(select(TemplateFacts(go_text=GO)), messages, window)
+    assert made.dropped == 0
+    made = await chat.fit_chat(
+        select(TemplateFacts(go_text=GO)), messages, msgspec.structs.replace(window, count_all=count_all)
+    )
+    assert (with_places(made), made.dropped) == ("<user>(second)b<user>(third)c", 1)
 
 
 @given(
