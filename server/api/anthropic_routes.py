@@ -55,5 +55,5 @@ async def count_tokens(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
     asked = read_request(fields, request.headers, is_count=True, can_search=services.search is not None)
     asked = await with_possible_think(services, asked)
-    tokens = await counted(request, services.inference, asked.generation)
+    tokens = await counted(request, services, asked.generation)
     return json_answer({"input_tokens": tokens}, content_type=BARE_JSON)

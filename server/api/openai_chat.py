@@ -114,5 +114,5 @@ async def completions(request: Request, fields: Fields) -> ASGIApp:
 async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a chat would be."""
     asked = read_chat(fields, request.headers)
-    tokens = await counted(request, services_of(request).inference, asked.generation)
+    tokens = await counted(request, services_of(request), asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)

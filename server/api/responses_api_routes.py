@@ -59,7 +59,7 @@ async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
     can_search = services.search is not None
     asked = read_response(fields, request.headers, kept_of(request), can_search=can_search)
-    tokens = await counted(request, services.inference, asked.generation)
+    tokens = await counted(request, services, asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)
 
 

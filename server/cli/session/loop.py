@@ -98,6 +98,8 @@ def ask(session: Session, text: str) -> None:
     except ServerUnreachable:
         raise
     except PunaError as error:
+        if "images" in message:  # a file that cannot be used would be refused with every question to come
+            session.messages.remove(message)
         say(f"error: {error}")
         return
     click.echo("\n")

@@ -77,6 +77,7 @@ class Session:
             body["parameters"] = self.options
         if self.messages:
             body["messages"] = [
-                {key: message[key] for key in ("role", "content") if key in message} for message in self.messages
+                {key: message[key] for key in ("role", "content", "images") if key in message}
+                for message in self.messages
             ]
         return body
