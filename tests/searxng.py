@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
 import runpy
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.site import Answer, Site, running
 
 MAKER = pathlib.Path(__file__).parent / "models" / "make" / "make_scripted_model.py"
 
 
 @dataclass
-class Answer:
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class SearchEngine:
-    """`answer` makes the answer to each request, whose path and query `asked` keeps."""
-
-    port: int
-    asked: list[str] = field(default_factory=list)
-    agents: list[str] = field(default_factory=list)
+class SearchEngine(Site):
     answer: Callable[[str], Answer] = lambda _: found()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def queries(self) -> list[str]:
@@ -66,34 +50,8 @@ def found(*pages: dict[str, Any]) -> Answer:
     return Answer(body=json.dumps(told).encode(), headers={"Content-Type": "application/json"})
 
 
-@contextlib.contextmanager
-def search_engine() -> Iterator[SearchEngine]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            engine.asked.append(self.path)
-            engine.agents.append(self.headers.get("User-Agent", ""))
-            answer = engine.answer(self.path)
-            with contextlib.suppress(ConnectionError):  # who has read enough leaves
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        engine = SearchEngine(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield engine
-        finally:
-            server.shutdown()
-            thread.join()
+def search_engine() -> AbstractContextManager[SearchEngine]:
+    return running(SearchEngine)
 
 
 def write_searching_model(path: pathlib.Path) -> None:

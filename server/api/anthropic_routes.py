@@ -15,6 +15,7 @@ from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import ANTHROPIC
 from server.api.wire_fields import Fields
+from server.api.wire_images import fetch_images
 from server.api.wire_options import as_set
 from server.api.wire_reading import takes
 from server.api.wire_runs import choices
@@ -24,6 +25,7 @@ from server.api.wire_runs import choices
 async def messages(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
     search = services.search
+    await fetch_images(request, fields, "messages")
     asked = read_request(fields, request.headers, can_search=search is not None)
     asked = await with_possible_think(services, asked)
     generation = as_set(asked.generation, fields, services.settings.long_prompts)
@@ -53,6 +55,7 @@ async def messages(request: Request, fields: Fields) -> ASGIApp:
 async def count_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a message would be, exactly; agents steer by it."""
     services = services_of(request)
+    await fetch_images(request, fields, "messages")
     asked = read_request(fields, request.headers, is_count=True, can_search=services.search is not None)
     asked = await with_possible_think(services, asked)
     tokens = await counted(request, services, asked.generation)

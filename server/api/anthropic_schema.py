@@ -17,7 +17,9 @@ from server.api.wire_reading import (
     words,
 )
 
-_SOURCE = members(type=words("base64", "text", "content", "url"), media_type=TEXT, data=TEXT, content=ANYTHING)
+_SOURCE = members(
+    type=words("base64", "text", "content", "url"), media_type=TEXT, data=TEXT, url=TEXT, content=ANYTHING
+)
 _INNER = members(
     ("type",),
     type=words("text", "image", "document", "search_result", "web_search_result"),

@@ -17,6 +17,7 @@ from server.api.web_search import searching
 from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
+from server.api.wire_images import fetch_images
 from server.api.wire_options import as_set
 from server.api.wire_reading import takes
 from server.api.wire_runs import choices
@@ -36,6 +37,7 @@ async def create(request: Request, fields: Fields) -> ASGIApp:
     kept = kept_of(request)
     services = services_of(request)
     search = services.search
+    await fetch_images(request, fields, "input")
     asked = read_response(fields, request.headers, kept, can_search=search is not None)
 
     def keep(response: dict[str, Any]) -> None:
@@ -58,6 +60,7 @@ async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a response would be."""
     services = services_of(request)
     can_search = services.search is not None
+    await fetch_images(request, fields, "input")
     asked = read_response(fields, request.headers, kept_of(request), can_search=can_search)
     tokens = await counted(request, services, asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)

@@ -24,6 +24,7 @@ from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
 from server.inference import Catalog, Fitting, Inference
 from server.net.addresses import AddressPolicy
+from server.net.images import RemoteImages
 from server.registry import Limits, Registry
 from server.runner import Runner
 from server.scheduler import Scheduler
@@ -96,6 +97,7 @@ async def serve(
             _registry(store, settings, address) as registry,
             Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
             _search(settings) as search,
+            _images(settings) as images,
         ):
             catalog = Catalog(
                 store, settings.go_template, partial(install_starter, store), aliases=settings.model_aliases
@@ -112,6 +114,7 @@ async def serve(
                 registry=registry,
                 closing=stopping,
                 search=search,
+                images=images,
             )
             # What exists now lives as long as the server; collections need not look at it again.
             gc.collect()
@@ -141,6 +144,18 @@ async def _search(settings: Settings) -> AsyncIterator[SearXNG | None]:
         yield search
     finally:
         await search.close()
+
+
+@asynccontextmanager
+async def _images(settings: Settings) -> AsyncIterator[RemoteImages | None]:
+    if not settings.remote_images:
+        yield None
+        return
+    images = RemoteImages(settings.remote_images)
+    try:
+        yield images
+    finally:
+        await images.close()
 
 
 def _store(settings: Settings) -> tuple[Store, Mover]:

@@ -143,6 +143,13 @@ def _read_host(entry: str) -> str:
     return entry
 
 
+def _read_places(text: str) -> tuple[str, ...]:
+    """Hosts and networks, and the word `public`, for which a plain yes will do."""
+    if text.lower() in _TRUE | _FALSE:
+        return ("public",) if _read_boolean(text) else ()
+    return _read_hosts(text)
+
+
 def _read_url(text: str) -> str:
     """A web address, without a login: it is shown in the log and in the window."""
     match = _URL.fullmatch(text)
@@ -186,4 +193,10 @@ HOSTS = Kind(
     _read_hosts,
     "a comma-separated list of hosts such as registry.example.com or 192.168.1.10:5000, "
     "or of networks such as 10.0.0.0/8",
+)
+PLACES = Kind(
+    "list",
+    _read_places,
+    "true or false, or a comma-separated list of `public`, hosts such as pictures.example.com or 192.168.1.10:8000, "
+    "and networks such as 10.0.0.0/8",
 )

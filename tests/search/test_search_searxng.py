@@ -15,7 +15,8 @@ from server.search.provider import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS,
 from server.search.searxng import MAX_ANSWER_BYTES, MAX_QUERY_CHARACTERS, SearXNG
 from server.version import USER_AGENT
 from tests.golden.server import free_port
-from tests.searxng import Answer, SearchEngine, found, page, search_engine
+from tests.searxng import SearchEngine, found, page, search_engine
+from tests.site import Answer
 
 pytestmark = pytest.mark.anyio
 
