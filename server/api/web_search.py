@@ -7,6 +7,7 @@ All searches of a request together take at most as long as MAX_SEARCHES time lim
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from server.api.wire_tools import function_tool, name_of, new_id
 from server.errors import SearchFailed
 from server.messages.chat import Chunk, GenerationRequest, Message, ToolCall, Usage
 from server.search import SearchProvider, SearchResult
+
+log = logging.getLogger(__name__)
 
 WEB_SEARCH = "web_search"
 MAX_SEARCHES = 3
@@ -102,6 +105,7 @@ async def _searched(provider: SearchProvider, begun: SearchStep, error: SearchFa
     try:
         return msgspec.structs.replace(begun, results=await provider.search(begun.query, RESULTS_PER_SEARCH))
     except SearchFailed as failure:
+        log.warning("%s", failure.log)
         return msgspec.structs.replace(begun, error=failure)
 
 

@@ -23,6 +23,7 @@ from server.net.images import RemoteImages
 from server.net.transport import shown
 
 AT_ONCE = 4
+REQUEST_SECONDS = 60.0  # for all images; each has a limit of its own
 MAX_REQUEST_BYTES = 100 * MB  # of all images: as much as a request that holds them itself may have
 
 
@@ -62,30 +63,35 @@ async def _check_model(services: Services, fields: Fields) -> None:
 
 
 async def _fetch(images: RemoteImages, places: list[_Place]) -> None:
-    """Each address once, a few at a time. The first failure, by the place in the request, is the one that is told."""
-    wanted = {place.url: place.param for place in reversed(places)}
+    """Each address once, a few at a time. The first failure ends it."""
+    params: dict[str, str] = {}
+    for place in places:
+        params.setdefault(place.url, place.param)
     found: dict[str, tuple[str, bytes]] = {}
-    failed: dict[str, FetchFailed] = {}
+    failures: list[RefusedField] = []
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def one(url: str) -> None:
         async with limiter:
-            if failed:
-                return
             try:
                 found[url] = await images.fetch(url)
             except FetchFailed as error:
-                failed[url] = error
+                why = f"The image at {shown(url)[:200]} {error}."
+                failures.append(RefusedField(why, param=params[url], code="invalid_image_url", log=error.log))
+            if sum(len(data) for _, data in found.values()) > MAX_REQUEST_BYTES:
+                why = f"The images up to this one have more than {MAX_REQUEST_BYTES // MB} MB together."
+                failures.append(RefusedField(why, param=params[url], code="invalid_image_url"))
+        if failures:
+            tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        for url in dict.fromkeys(place.url for place in places):
-            tasks.start_soon(one, url)
-    for url, error in failed.items():
-        raise RefusedField(
-            f"The image at {shown(url)[:200]} {error}.", param=wanted[url], code="invalid_image_url", log=error.log
-        )
-    if sum(len(data) for _, data in found.values()) > MAX_REQUEST_BYTES:
-        raise RefusedField(f"The images of the request have more than {MAX_REQUEST_BYTES // MB} MB together.")
+    with anyio.move_on_after(REQUEST_SECONDS) as limit:
+        async with anyio.create_task_group() as tasks:
+            for url in params:
+                tasks.start_soon(one, url)
+    if limit.cancelled_caught:
+        failures.append(RefusedField(f"The images did not come within {REQUEST_SECONDS:g} seconds."))
+    if failures:
+        raise failures[0]
     for place in places:
         _put(place, *found[place.url])
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
 import pytest
 
 from server.net.images import RemoteImages
-from tests.api.conftest import Server, Start
+from tests.api.conftest import Connect, Server, Start
 from tests.pictures import picture
 from tests.site import Answer, Site, running
 
@@ -126,6 +131,57 @@ async def test_refusals(fetching: Server, site: Site) -> None:
     for url in ("file:///etc/passwd", "", "http://a:b@127.0.0.1/"):
         path, body = message(url)
         assert "must be http or https" in (await fetching.post(path, body)).json()["error"]["message"]
+    assert fetching.inference.asked == []
+
+
+async def test_limits_of_a_request(fetching: Server, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure ends it; so do too many bytes and too much time, over all images."""
+    urls = [f"{site.url}/{at}" for at in range(20)]
+    path, body = message(*urls)
+    monkeypatch.setattr("server.api.wire_images.MAX_REQUEST_BYTES", 3 * len(PNG))
+    told = (await fetching.post(path, body)).json()["error"]["message"]
+    assert told == "The images up to this one have more than 0 MB together."
+    assert len(site.asked) < 20
+    waits = threading.Event()
+
+    def late(path: str) -> Answer:
+        if path == "/0":
+            return Answer(404)
+        waits.wait(10)
+        return Answer(body=PNG)
+
+    site.answer = late
+    try:
+        answer = await fetching.post(path, body)
+        assert "/0 was answered with the status 404" in answer.json()["error"]["message"]
+        monkeypatch.setattr("server.api.wire_images.REQUEST_SECONDS", 0.2)
+        path, body = message(*urls[1:])
+        answer = await fetching.post(path, body)
+        assert answer.json()["error"]["message"] == "The images did not come within 0.2 seconds."
+    finally:
+        waits.set()
+
+
+async def test_a_client_that_leaves(fetching: Server, site: Site, connect: Connect) -> None:
+    """compat-api 14.5: what it asked for is fetched no further."""
+    waits, is_asked = threading.Event(), anyio.Event()
+
+    def late(_: str) -> Answer:
+        anyio.from_thread.run_sync(is_asked.set, token=token)
+        waits.wait(10)
+        return Answer(body=PNG)
+
+    site.answer, token = late, anyio.lowlevel.current_token()
+    path, body = message(site.url)
+    connection = connect(fetching, path, json.dumps(body).encode())
+    try:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connection.run)
+                await is_asked.wait()
+                connection.leave()
+    finally:
+        waits.set()
     assert fetching.inference.asked == []
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import pytest
 
 from server.errors import ContextExceeded, SearchFailed
 from server.messages.chat import Chunk, GenerationRequest, Message, ToolCall, ToolFunction
 from server.search import SearchResult
-from tests.api.conftest import Server, Start
+from tests.api.conftest import Connect, Server, Start
 from tests.api.openai_scripts import HELLO, LENGTH, STOP, WEATHER, events
 
 pytestmark = pytest.mark.anyio
@@ -329,6 +331,35 @@ async def test_results_that_do_not_fit(world: World) -> None:
     answer = await world.server.post("/v1/responses", RESPONSE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert world.server.inference.closed == 2
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_client_that_leaves_during_a_search(world: World, connect: Connect, is_streamed: bool) -> None:
+    """The search is given up, and the model is not asked again."""
+    searching, ended = anyio.Event(), anyio.Event()
+
+    class Endless:
+        async def search(self, query: str, count: int) -> tuple[SearchResult, ...]:
+            searching.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.set()
+            return ()
+
+    services = world.server.app.state.services
+    world.server.app.state.services = dataclasses.replace(services, search=Endless())
+    world._play((SEARCH, HELLO))
+    body = json.dumps({**RESPONSE, "stream": is_streamed}).encode()
+    connection = connect(world.server, "/v1/responses", body)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection.run)
+            await searching.wait()
+            assert not ended.is_set()
+            connection.leave()
+    assert ended.is_set()
+    assert (len(world.asked), world.server.inference.closed) == (1, 1)
 
 
 # ---- messages ------------------------------------------------------------------------------------------------------
