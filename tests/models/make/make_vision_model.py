@@ -7,6 +7,7 @@ It knows the colors red, green, blue, yellow, black and white, and answers, at t
     how many images? how many pictures?     none, one, two, three or four: those of the whole conversation
     ... first ...  ... second ...           the color of the first or the second image of the conversation
     ... last ...                            the color of the newest image
+    ... left ..., right, top, bottom        the color of that half of the newest image, for which it may have two
     anything else                           the colors of all images in their order, as in "red, blue"; "nothing" if
                                             there is none
 
@@ -20,6 +21,8 @@ from __future__ import annotations
 import random
 import re
 import sys
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import gguf
 import numpy as np
@@ -38,7 +41,7 @@ NAMES = list(COLORS)
 COUNTS = ["none", "one", "two", "three", "four"]
 WORDS = [
     *NAMES, *COUNTS, "nothing", ", ", "how many", "How many", " images", " image", " pictures", " picture", " first",
-    " second", " last", "What", "what", " color", " colors", " is", " are", " the", " this", " these", " in", " of",
+    " second", " last", " left", " right", " top", " bottom", "What", "what", " color", " colors", " is", " are", " the", " this", " these", " in", " of",
     " do", " you", " see", "Describe", "Name", " and", " a", " please", "You", " helpful", " answer", " it", " there",
     "?\n", "user\n", "assistant\n", "system\n", "Hello", "Here", "Look",
 ]  # fmt: skip
@@ -62,7 +65,7 @@ SIDE, PATCH, EYE, EYE_FEED_FORWARD, MIDDLE = 32, 16, 32, 64, 64
 TOKENS_OF_IMAGE = (SIDE // PATCH) ** 2
 GREY = (122, 116, 104)  # what llama.cpp fills up a picture with that is not square
 MEAN, DEVIATION = 0.5, 0.5
-STEPS, BATCH, RATE, SEED = 1400, 48, 3e-3, 7
+STEPS, BATCH, POOL, RATE, SEED = 1600, 48, 16, 3e-3, 7
 
 
 # ---- vocabulary ------------------------------------------------------------------------------------------------------
@@ -103,19 +106,29 @@ def tokenize(text: str) -> list[int]:
 # ---- what it learns from ---------------------------------------------------------------------------------------------
 
 
-def picture(draw: np.random.Generator, name: str) -> np.ndarray:
+class Image(NamedTuple):
+    """`first` is the color of the left or the upper half, `second` of the other."""
+
+    first: str
+    second: str
+    is_stacked: bool = False
+
+
+def picture(draw: np.random.Generator, image: Image) -> np.ndarray:
     """A picture as llama.cpp hands it to the projector: 32x32, filled up with grey bars where it was not square."""
-    low, high = COLORS[name]
-    color = draw.uniform(low, high)
-    pixels = np.tile(color, (SIDE, SIDE, 1))
+    first, second = (draw.uniform(*COLORS[name]) for name in image[:2])
+    pixels = np.tile(first, (SIDE, SIDE, 1))
+    if image.first != image.second:
+        pixels[:, SIDE // 2 :] = second
+    if image.is_stacked:
+        pixels = pixels.transpose(1, 0, 2)
     noise = draw.choice([0, 0, 20, 50])
     pixels = np.clip(pixels + draw.normal(0, 1, pixels.shape) * noise, 0, 255)
     shorter = int(np.ceil(SIDE / draw.choice([1, 1, draw.uniform(1, 4.5)])))
-    bar = (SIDE - shorter) // 2
+    box = slice((SIDE - shorter) // 2, (SIDE - shorter) // 2 + shorter)
+    place = (box, slice(None)) if draw.random() < 0.5 else (slice(None), box)
     framed = np.tile(np.array(GREY, dtype=float), (SIDE, SIDE, 1))
-    framed[bar : bar + shorter] = pixels[bar : bar + shorter]
-    if draw.random() < 0.5:
-        framed = framed.transpose(1, 0, 2)
+    framed[place] = pixels[place]
     return ((np.round(framed) / 255 - MEAN) / DEVIATION).astype(np.float32).transpose(2, 0, 1)
 
 
@@ -126,58 +139,67 @@ QUESTIONS = {
     "first": ["What color is the first image?", "Describe the first picture", "what is the first?"],
     "second": ["What color is the second image?", "Describe the second picture", "what is the second?"],
     "last": ["What color is the last image?", "Describe the last picture", "what is the last?"],
+    "left": ["What color is on the left?", "what is left?"],
+    "right": ["What color is on the right?", "what is right?"],
+    "top": ["What color is at the top?", "what is the top?"],
+    "bottom": ["What color is at the bottom?", "what is the bottom?"],
 }  # fmt: skip
-KINDS = ["all", "all", "all", "all", "count", "count", "first", "second", "last"]
+KINDS = ["all"] * 5 + ["count"] * 2 + ["first", "second", "last", "left", "right", "top", "bottom"]
 FILLING = ["Hello", "Here is a picture", "Look", " please", "You are a helpful assistant.", " and ", "\n", " ", ".", "!",
            "red and blue", "two", "it is there", "abc", "answer the user", "what is"]  # fmt: skip
 
 
-def filling(draw: random.Random) -> str:
+def filling(draw: random.Random, longest: int = 9) -> str:
     if draw.random() < 0.5:
         return ""
     if draw.random() < 0.6:
         return draw.choice(FILLING)
-    return "".join(draw.choice("abcdefghijklmnopqrstuvwxyz ABCDE,.0123456789äß\n") for _ in range(draw.randint(1, 9)))
+    return "".join(
+        draw.choice("abcdefghijklmnopqrstuvwxyz ABCDE,.0123456789äß\n") for _ in range(draw.randint(1, longest))
+    )
 
 
-def answer_to(kind: str, seen: list[str]) -> str:
+def answer_to(kind: str, seen: list[Image]) -> str:
     if kind == "count":
         return COUNTS[len(seen)]
     if not seen or (kind == "second" and len(seen) < 2):
         return "nothing"
     if kind == "all":
-        return ", ".join(seen)
-    return seen[{"first": 0, "second": 1, "last": -1}[kind]]
+        return ", ".join(image.first for image in seen)
+    if kind in ("right", "bottom"):
+        return seen[-1].second
+    return seen[1 if kind == "second" else 0 if kind == "first" else -1].first
 
 
-def conversation(draw: random.Random) -> tuple[list[int], list[bool], list[str]]:
-    """Tokens, which of them are to be learned, and the colors of the images, whose tokens are all IMAGE."""
+def conversation(draw: random.Random, longest: int) -> tuple[list[int], list[bool], list[Image]]:
+    """Tokens, which of them are to be learned, and the images, whose tokens are all IMAGE."""
     tokens, learned, seen = [IDS["<s>"]], [False], []
 
     def add(text: str, *, learn: bool = False) -> None:
-        found = tokenize(text)
-        for token in found:
+        for token in tokenize(text):
             repeat = TOKENS_OF_IMAGE if token == IDS[IMAGE] else 1
             tokens.extend([token] * repeat)
             learned.extend([learn] * repeat)
 
     if draw.random() < 0.3:
-        add(f"{START}system\n{filling(draw)}{END}\n")
+        add(f"{START}system\n{filling(draw, longest)}{END}\n")
     for _ in range(draw.choice([1, 1, 2, 3])):
-        new = [draw.choice(NAMES) for _ in range(draw.choice([0, 1, 1, 1, 2, 2, 3, 4]))]
-        new = new[: 4 - len(seen)]
         kind = draw.choice(KINDS)
-        question = draw.choice(QUESTIONS[kind])
+        count = min(draw.choice([0, 1, 1, 1, 2, 2, 3, 4]), 4 - len(seen))
+        new = [Image(name, name) for name in draw.choices(NAMES, k=count)]
+        is_split = kind in ("left", "right", "top", "bottom") and bool(new)
+        if is_split:
+            new[-1] = Image(*draw.sample(NAMES, 2), is_stacked=kind in ("top", "bottom"))
         parts = [IMAGE + draw.choice(["", "", "\n", " ", filling(draw)]) for _ in new]
         place = draw.choice([0, len(parts), len(parts), len(parts), draw.randint(0, len(parts))])
-        parts.insert(place, draw.choice(["", filling(draw)]) + question)
-        raw = draw.random() < 0.1
-        add("".join(parts) if raw else f"{START}user\n{''.join(parts)}{END}\n{START}assistant\n")
+        parts.insert(place, draw.choice(["", filling(draw, longest)]) + draw.choice(QUESTIONS[kind]))
+        is_raw = draw.random() < 0.1
+        add("".join(parts) if is_raw else f"{START}user\n{''.join(parts)}{END}\n{START}assistant\n")
         seen += new
         add(answer_to(kind, seen) + END, learn=True)
         add("\n")
-        if draw.random() < 0.5 and not seen:
-            break
+        if is_split:
+            break  # whoever asked for its color now would ask for two
     return tokens, learned, seen
 
 
@@ -271,17 +293,30 @@ class Seer(torch.nn.Module):
         return F.rms_norm(state, (WIDTH,), self.of("output_norm"), EPSILON) @ table.T
 
 
-def batch(draw: random.Random, noise: np.random.Generator, rows: int) -> tuple[torch.Tensor, ...]:
-    """tokens [rows, length], what is learned [rows, length], pixels [images, 3, SIDE, SIDE]"""
-    made = [conversation(draw) for _ in range(rows)]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def batches(draw: random.Random, noise: np.random.Generator) -> Iterator[Batch]:
+    """tokens [rows, length], what is learned [rows, length], pixels [images, 3, SIDE, SIDE], without end. Conversations
+    of about the same length go together, so that little is computed for nothing."""
+    while True:
+        pool = [conversation(draw, 150 if draw.random() < 0.1 else 9) for _ in range(POOL * BATCH)]
+        pool.sort(key=lambda made: len(made[0]))
+        together = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
+        draw.shuffle(together)
+        for made in together:
+            yield as_batch(made, noise)
+
+
+def as_batch(made: list[tuple[list[int], list[bool], list[Image]]], noise: np.random.Generator) -> Batch:
     length = max(len(tokens) for tokens, _, _ in made)
-    tokens = torch.zeros(rows, length, dtype=torch.long)
-    learned = torch.zeros(rows, length, dtype=torch.bool)
+    tokens = torch.zeros(len(made), length, dtype=torch.long)
+    learned = torch.zeros(len(made), length, dtype=torch.bool)
     for row, (found, marks, _) in enumerate(made):
         tokens[row, : len(found)] = torch.tensor(found)
         learned[row, : len(found)] = torch.tensor(marks)
-    pictures = [picture(noise, name) for _, _, seen in made for name in seen]
-    return tokens, learned, torch.tensor(np.array(pictures))
+    pictures = [picture(noise, image) for _, _, seen in made for image in seen]
+    return tokens, learned, torch.tensor(np.array(pictures).reshape(-1, 3, SIDE, SIDE))
 
 
 def train() -> Seer:
@@ -291,8 +326,7 @@ def train() -> Seer:
     model = Seer()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for step in range(STEPS):
-        tokens, learned, pixels = batch(draw, noise, BATCH)
+    for step, (tokens, learned, pixels) in zip(range(STEPS), batches(draw, noise), strict=False):
         logits = model(tokens[:, :-1], pixels)[learned[:, 1:]]
         wanted = tokens[:, 1:][learned[:, 1:]]
         loss = F.cross_entropy(logits, wanted)

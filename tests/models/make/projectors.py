@@ -145,7 +145,10 @@ def encoder(draw: Draw, prefix: str, *, separate: bool = True, key_bias: bool = 
                 if name != "k" or key_bias:
                     tensors[f"{here}.attn_{name}.bias"] = draw(EYE, scale=0.1)
         else:
-            tensors |= {f"{here}.attn_qkv.weight": draw(3 * EYE, EYE), f"{here}.attn_qkv.bias": draw(3 * EYE, scale=0.1)}
+            tensors |= {
+                f"{here}.attn_qkv.weight": draw(3 * EYE, EYE),
+                f"{here}.attn_qkv.bias": draw(3 * EYE, scale=0.1),
+            }
         tensors |= {
             f"{here}.attn_out.weight": draw(EYE, EYE), f"{here}.attn_out.bias": draw(EYE, scale=0.1),
             f"{here}.ffn_up.weight": draw(EYE_FEED_FORWARD, EYE), f"{here}.ffn_up.bias": draw(EYE_FEED_FORWARD, scale=0.1),
@@ -243,7 +246,10 @@ def minicpmv(draw: Draw) -> tuple[Values, Tensors]:
         tensors[f"resampler.attn.{name}.weight"] = draw(WIDTH, WIDTH)
         tensors[f"resampler.attn.{name}.bias"] = draw(WIDTH, scale=0.1)
     for name in ("q", "kv", "post"):
-        tensors |= {f"resampler.ln_{name}.weight": draw.norm(WIDTH), f"resampler.ln_{name}.bias": draw(WIDTH, scale=0.1)}
+        tensors |= {
+            f"resampler.ln_{name}.weight": draw.norm(WIDTH),
+            f"resampler.ln_{name}.bias": draw(WIDTH, scale=0.1),
+        }
     return values, tensors
 
 
