@@ -7,7 +7,7 @@ It knows the colors red, green, blue, yellow, black and white, and answers, at t
     how many images? how many pictures?     none, one, two, three or four: those of the whole conversation
     ... first ...  ... second ...           the color of the first or the second image of the conversation
     ... last ...                            the color of the newest image
-    ... left ..., right, top, bottom        the color of that half of the newest image, for which it may have two
+    ... left ..., right, top, bottom        the color of that half of the one image of the conversation
     anything else                           the colors of all images in their order, as in "red, blue"; "nothing" if
                                             there is none
 
@@ -60,12 +60,12 @@ CHAT_TEMPLATE = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
-WIDTH, LAYERS, HEADS, HEAD, FEED_FORWARD, EPSILON, ROPE_BASE = 64, 3, 2, 64, 160, 1e-5, 10000.0
+WIDTH, LAYERS, HEADS, HEAD, FEED_FORWARD, EPSILON, ROPE_BASE = 64, 3, 4, 32, 160, 1e-5, 10000.0
 SIDE, PATCH, EYE, EYE_FEED_FORWARD, MIDDLE = 32, 16, 32, 64, 64
 TOKENS_OF_IMAGE = (SIDE // PATCH) ** 2
 GREY = (122, 116, 104)  # what llama.cpp fills up a picture with that is not square
 MEAN, DEVIATION = 0.5, 0.5
-STEPS, BATCH, POOL, RATE, SEED = 1600, 48, 16, 3e-3, 7
+STEPS, BATCH, POOL, RATE, SEED = 1400, 48, 16, 3e-3, 7
 
 
 # ---- vocabulary ------------------------------------------------------------------------------------------------------
@@ -144,7 +144,8 @@ QUESTIONS = {
     "top": ["What color is at the top?", "what is the top?"],
     "bottom": ["What color is at the bottom?", "what is the bottom?"],
 }  # fmt: skip
-KINDS = ["all"] * 5 + ["count"] * 2 + ["first", "second", "last", "left", "right", "top", "bottom"]
+SIDES = ["left", "right", "top", "bottom"]
+KINDS = ["all"] * 5 + ["count"] * 2 + ["first", "second", "last"] + SIDES
 FILLING = ["Hello", "Here is a picture", "Look", " please", "You are a helpful assistant.", " and ", "\n", " ", ".", "!",
            "red and blue", "two", "it is there", "abc", "answer the user", "what is"]  # fmt: skip
 
@@ -184,12 +185,11 @@ def conversation(draw: random.Random, longest: int) -> tuple[list[int], list[boo
     if draw.random() < 0.3:
         add(f"{START}system\n{filling(draw, longest)}{END}\n")
     for _ in range(draw.choice([1, 1, 2, 3])):
-        kind = draw.choice(KINDS)
+        kind = draw.choice([kind for kind in KINDS if kind not in SIDES or not seen])
         count = min(draw.choice([0, 1, 1, 1, 2, 2, 3, 4]), 4 - len(seen))
         new = [Image(name, name) for name in draw.choices(NAMES, k=count)]
-        is_split = kind in ("left", "right", "top", "bottom") and bool(new)
-        if is_split:
-            new[-1] = Image(*draw.sample(NAMES, 2), is_stacked=kind in ("top", "bottom"))
+        if kind in SIDES:
+            new = [Image(*draw.sample(NAMES, 2), is_stacked=kind in ("top", "bottom"))]
         parts = [IMAGE + draw.choice(["", "", "\n", " ", filling(draw)]) for _ in new]
         place = draw.choice([0, len(parts), len(parts), len(parts), draw.randint(0, len(parts))])
         parts.insert(place, draw.choice(["", filling(draw, longest)]) + draw.choice(QUESTIONS[kind]))
@@ -198,7 +198,7 @@ def conversation(draw: random.Random, longest: int) -> tuple[list[int], list[boo
         seen += new
         add(answer_to(kind, seen) + END, learn=True)
         add("\n")
-        if is_split:
+        if kind in SIDES:
             break  # whoever asked for its color now would ask for two
     return tokens, learned, seen
 
