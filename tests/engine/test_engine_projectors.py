@@ -129,6 +129,7 @@ EXPECTED = {
     "ultravox": Kind(sounds=((30, 30),)),
     "qwen2audio": Kind(sounds=((750, 750),)),
     "omni": Kind(images=((16, 16),), sounds=((30, 30),)),
+    "qwen2.5omni": Kind(images=((12, 4),), sounds=((750, 750),), is_mrope=True),
 }
 
 
