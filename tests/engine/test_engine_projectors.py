@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,11 @@ COLORS = {
     "black": (10, 10, 10),
     "white": (250, 250, 250),
 }
+LONG = (
+    "You are a helpful assistant. Answer the user's questions about images as briefly as you can, and never make up "
+    "what you cannot see. If several pictures are given, name them in the order in which they were given. "
+)
+PICKS = ("first", "second", "last")
 SIZES = [(60, 40), (64, 64), (300, 200), (200, 300), (32, 32), (1, 1), (640, 360), (120, 40)]
 
 
@@ -69,7 +75,7 @@ def test_it_names_the_color_of_a_picture(kind: str) -> None:
 
 
 def test_it_names_the_colors_of_several_in_their_order() -> None:
-    orders = [("red", "blue"), ("blue", "red"), ("green", "green"), ("white", "black", "yellow"), tuple(COLORS)[:4]]
+    orders = [*itertools.product(COLORS, repeat=2), *itertools.permutations(("white", "red", "black", "green"), 3)]
     prompts = [
         Prompt(chat(MARKER * len(order) + "What colors are these?"), list(map(picture, order))) for order in orders
     ]
@@ -78,14 +84,23 @@ def test_it_names_the_colors_of_several_in_their_order() -> None:
     assert answers([between]) == ["white, red"]
 
 
-def test_it_counts_pictures_and_picks_one() -> None:
-    seen = [picture(color) for color in ("red", "blue", "white", "green")]
-    counts = [Prompt(chat(MARKER * count + "How many images are there?"), seen[:count]) for count in range(5)]
-    assert answers(counts) == ["none", "one", "two", "three", "four"]
-    picks = [
-        Prompt(chat(MARKER * 4 + f"What color is the {which} image?"), seen) for which in ("first", "second", "last")
-    ]
-    assert answers(picks) == ["red", "blue", "green"]
+def test_it_minds_no_long_words_around_a_picture() -> None:
+    system = f"<|im_start|>system\n{LONG}<|im_end|>\n"
+    cases = [(text, color) for text in (MARKER + "What is this?", "What color? " + MARKER) for color in COLORS]
+    assert answers([Prompt(system + chat(text), [picture(color)]) for text, color in cases]) == [c for _, c in cases]
+    pairs = list(itertools.permutations(("red", "blue", "white"), 2))
+    prompts = [Prompt(system + chat(MARKER * 2 + "What colors?"), list(map(picture, pair))) for pair in pairs]
+    assert answers(prompts) == [", ".join(pair) for pair in pairs]
+
+
+@pytest.mark.parametrize("colors", [("red", "blue", "white"), ("black", "black", "green"), tuple(COLORS)[:3]])
+def test_it_counts_pictures_and_picks_one(colors: tuple[str, ...]) -> None:
+    seen = [picture(color) for color in colors]
+    questions = ["How many images are there?", "how many images", "How many pictures?\n"]
+    counts = [Prompt(chat(MARKER * count + each), seen[:count]) for each in questions for count in range(4)]
+    assert answers(counts) == ["none", "one", "two", "three"] * len(questions)
+    picks = [Prompt(chat(MARKER * 3 + f"What color is the {which} image?"), seen) for which in PICKS]
+    assert answers(picks) == list(colors)
 
 
 def test_it_knows_where_in_a_picture_a_color_is() -> None:

@@ -4,14 +4,14 @@
 
 It knows the colors red, green, blue, yellow, black and white, and answers, at temperature 0, with nothing but
 
-    how many images? how many pictures?     none, one, two, three or four: those of the whole conversation
+    how many images? how many pictures?     none, one, two or three: those of the whole conversation
     ... first ...  ... second ...           the color of the first or the second image of the conversation
     ... last ...                            the color of the newest image
     ... left ..., right, top, bottom        the color of that half of the one image of the conversation
     anything else                           the colors of all images in their order, as in "red, blue"; "nothing" if
                                             there is none
 
-Pictures may be of any size and shape up to about 4:1, plain or noisy, four in a conversation at most. A hundred words
+Pictures may be of any size and shape up to about 4:1, plain or noisy, three in a conversation at most. A hundred words
 around them do no harm; in texts far longer it mixes up the order. The projector is a LLaVA of llama.cpp's type "mlp"
 with one layer of attention; it makes four tokens of a picture, one a quarter. The text model is a llama with ChatML
 marks; its vocabulary has the words below, every printable ASCII character, and bytes for all else.
@@ -40,7 +40,8 @@ COLORS = {  # name -> the darkest and the brightest red, green and blue of it
     "white": ((215, 215, 215), (255, 255, 255)),
 }
 NAMES = list(COLORS)
-COUNTS = ["none", "one", "two", "three", "four"]
+COUNTS = ["none", "one", "two", "three"]
+MOST = 3
 WORDS = [
     *NAMES, *COUNTS, "nothing", ", ", "how many", "How many", " images", " image", " pictures", " picture", " first",
     " second", " last", " left", " right", " top", " bottom", "What", "what", " color", " colors", " is", " are", " the",
@@ -78,7 +79,7 @@ SIDE, PATCH, EYE, EYE_FEED_FORWARD, MIDDLE = 32, 16, 32, 64, 64
 TOKENS_OF_IMAGE = (SIDE // PATCH) ** 2
 GREY = (122, 116, 104)  # what llama.cpp fills up a picture with that is not square
 MEAN, DEVIATION = 0.5, 0.5
-STEPS, BATCH, POOL, RATE, SEED = 1600, 48, 16, 3e-3, 7
+STEPS, BATCH, POOL, RATE, SEED = 1600, 48, 16, 3e-3, 11
 
 
 # ---- vocabulary ------------------------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ QUESTIONS = {
     "bottom": ["What color is at the bottom?", "what is the bottom?"],
 }  # fmt: skip
 SIDES = ["left", "right", "top", "bottom"]
-KINDS = ["all"] * 5 + ["count"] * 2 + ["first", "second", "last"] + SIDES
+KINDS = ["all"] * 5 + ["count"] * 3 + ["first", "second", "last"] + SIDES
 FILLING = ["Hello", "Here is a picture", "Look", " please", "You are a helpful assistant.", " and ", "\n", " ", ".", "!",
            "red and blue", "two", "it is there", "abc", "answer the user", "what is"]  # fmt: skip
 
@@ -220,7 +221,7 @@ def conversation(draw: random.Random, longest: int) -> Conversation:
     for _ in range(draw.choice([1, 1, 1, 2, 3])):
         seen = made.images
         kind = draw.choice([kind for kind in KINDS if kind not in SIDES or not seen])
-        count = min(draw.choice([0, 1, 1, 1, 2, 2, 2, 3, 3, 4]), 4 - len(seen))
+        count = min(draw.choice([0, 1, 1, 1, 2, 2, 3, 3]), MOST - len(seen))
         new = [Image(name, name) for name in draw.choices(NAMES, k=count)]
         if kind in SIDES:
             new = [Image(*draw.sample(NAMES, 2), is_stacked=kind in ("top", "bottom"))]
@@ -342,8 +343,8 @@ def batches(draw: random.Random, noise: np.random.Generator) -> Iterator[Batch]:
     """As many as are learned from: short texts first, then long ones too. Conversations of about the same length go
     together, so that little is computed for nothing."""
     for pool_number in range(STEPS // POOL):
-        long = 0.5 if pool_number * POOL > 0.5 * STEPS else 0.0
-        pool = [conversation(draw, 100 if draw.random() < long else 9) for _ in range(POOL * BATCH)]
+        long = 0.4 if pool_number * POOL > 0.5 * STEPS else 0.0
+        pool = [conversation(draw, 80 if draw.random() < long else 9) for _ in range(POOL * BATCH)]
         pool.sort(key=lambda made: len(made.tokens))
         together = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
         draw.shuffle(together)
