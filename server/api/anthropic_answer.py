@@ -150,8 +150,11 @@ class MessageStream:
     async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):
             async for piece in pieces:
-                said = self.feed(piece.chunk)
-                yield said if piece.search is None else said + self._search(piece.search)
+                yield self._take(piece)
+
+    def _take(self, piece: Piece) -> bytes:
+        said = self.feed(piece.chunk)
+        return said if piece.search is None else said + self._search(piece.search)
 
     def feed(self, chunk: Chunk) -> bytes:
         if self._open == "text" and is_plain(chunk):
