@@ -83,7 +83,13 @@ SCRIPTS: dict[str, list[str]] = {
 # A model that searches the web, as tests write it for themselves.
 SEARCHES: dict[str, list[str]] = {
     "SKY": SCRIPTS["SKY"],
-    "SEARCH": ["<tool_call>", '\n{"name": "web_search"', ', "arguments": {"query":', ' "capital of France"}}', "\n</tool_call>"],
+    "SEARCH": [
+        "<tool_call>",
+        '\n{"name": "web_search"',
+        ', "arguments": {"query":',
+        ' "capital of France"}}',
+        "\n</tool_call>",
+    ],
     "SAYSEARCH": [
         "<think>",
         "I do not know.\n",
