@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from server.api.audio_media import kind_of_audio
 from server.api.wire_fields import Fields, RefusedField, kind_of
 from server.api.wire_media import decode_base64, image_of_url, text_of_url
 from server.api.wire_tools import arguments_of
 from server.messages.chat import Message, ToolCall, ToolFunction
+from server.messages.media import kind_of_sound
 
 _ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
@@ -135,9 +137,13 @@ def _audio(part: Fields) -> bytes:
     if not isinstance(data, str) or not data:
         raise RefusedField("invalid input_audio format: missing data", param=part.where)
     try:
-        return decode_base64(data)
+        sound = decode_base64(data)
     except ValueError as error:
         raise RefusedField(f"invalid input_audio base64 data: {error}", param=part.where) from None
+    kind = kind_of_audio(sound)
+    if kind and not kind_of_sound(sound):
+        raise RefusedField(f"Puna cannot read {kind} recordings; send one in wav, mp3 or flac.", param=part.where)
+    return sound
 
 
 def _file(part: Fields) -> str:

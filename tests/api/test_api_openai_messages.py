@@ -137,6 +137,8 @@ async def test_pictures(server: Server, url: str) -> None:
         ("SKY", "invalid message format"),
         ({"type": "input_audio", "input_audio": {"format": "wav"}}, "invalid input_audio format: missing data"),
         ({"type": "input_audio", "input_audio": "x"}, "invalid input_audio format"),
+        ({"type": "input_audio", "input_audio": {"data": "T2dnUwAAAAA="}},
+         "Puna cannot read ogg recordings; send one in wav, mp3 or flac."),
     ],
 )  # fmt: skip
 async def test_parts_that_cannot_be_read(server: Server, part: Any, sentence: str) -> None:
