@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from server.errors import InvalidRequest
-from server.messages.chat import Message
+from server.messages.chat import IMAGE_HERE, Message
 
 Tag = Callable[[int], str]
 PLACE = "[img]"
@@ -23,7 +23,8 @@ def mark(
 ) -> tuple[list[Message], int]:
     """The messages with markers in their content, and the number of images. Raises InvalidRequest.
 
-    Each image takes the place of the first `[img]` that is left; the markers of those without one come in front.
+    Each image takes the place that its client gave it, or that of the first `[img]` that is left; the markers of those
+    without one come in front.
     A renderer's prompt has one space behind the markers in front, and of content with markers of its own nothing but
     those becomes places. `tag` makes the markers: what `plain_tag` makes cannot be told from what a client wrote.
     """
@@ -35,10 +36,19 @@ def mark(
         numbers = range(count, count + len(message.images))
         count += len(message.images)
         if message.images:
-            content = _marked(message.content, numbers, has_renderer, tag)
+            content, rest = _placed(message.content, numbers, tag)
+            content = _marked(content, rest, has_renderer and len(rest) == len(numbers), tag) if rest else content
             message = msgspec.structs.replace(message, content=content)
         marked.append(message)
     return marked, count
+
+
+def _placed(content: str, numbers: Sequence[int], tag: Tag) -> tuple[str, Sequence[int]]:
+    """The content with the images that stand between its texts, and the numbers of those that do not."""
+    texts = content.split(IMAGE_HERE)
+    marks = [*map(tag, numbers), *[""] * len(texts)]
+    placed = "".join(text + mark for text, mark in zip(texts, [*marks[: len(texts) - 1], ""], strict=True))
+    return placed, numbers[len(texts) - 1 :]
 
 
 def mark_written(text: str, count: int, tag: Tag) -> str:

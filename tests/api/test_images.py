@@ -177,6 +177,18 @@ def test_what_is_known_of_a_model_that_sees(seeing: Seeing) -> None:
     assert "vision" in tags["vision:latest"]["capabilities"]
     assert "vision" not in tags["m:latest"]["capabilities"]
     assert "projector_info" not in seeing.client.post("/api/show", json={"model": "m"}).json()
+    props = seeing.client.get("/props", params={"model": "vision"}).json()
+    assert props["modalities"] == {"vision": True, "audio": False, "video": False}
+
+
+def test_pictures_that_a_model_brings(seeing: Seeing) -> None:
+    """native-api 8.2: in the messages that are stored in it"""
+    stored = [user("Here", "red"), {"role": "assistant", "content": "red"}]
+    made = seeing.client.post(
+        "/api/create", json={"model": "told", "from": "vision", "messages": stored, "stream": False}
+    )
+    assert made.json() == {"status": "success"}
+    assert seeing.chat(user(ASKED, "blue"), model="told")["message"]["content"] == "red, blue"
 
 
 # ---- the dialects under /v1 ----------------------------------------------------------------------------------------

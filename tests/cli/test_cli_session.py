@@ -244,18 +244,17 @@ def test_save_and_load(screen: Terminal, model: FakeServer) -> None:
     say(screen, "/load mine", "Loading model 'mine'")
     screen.expect("before\nAfter.")
     say(screen, "more", "Hello.")
+    say(screen, "/save again", "Created new model 'again'")
     leave(screen)
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}]
+    more = [{"role": "user", "content": "more"}, {"role": "assistant", "content": "Hello."}]
     assert model.bodies("/api/create") == [
-        {
-            "model": "mine",
-            "from": "m",
-            "parameters": {"seed": 7},
-            "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}],
-        }
+        {"model": "mine", "from": "m", "parameters": {"seed": 7}, "messages": said},
+        {"model": "again", "from": "mine", "parameters": {"seed": 7}, "messages": [*stored, *more]},
     ]
     last = model.bodies("/api/chat")[-1]
     assert last["model"] == "mine"
-    assert last["messages"] == [*stored, {"role": "user", "content": "more"}]
+    assert last["messages"] == more[:1]  # the server puts the stored ones in front
 
 
 def test_clear_keeps_the_system_text(screen: Terminal, model: FakeServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.messages.chat import GenerationRequest, Message
+from server.messages.chat import IMAGE_HERE, GenerationRequest, Message
 from server.messages.frames import Media
 from server.prompts import chat
 from server.prompts.renderers import RENDERERS
@@ -63,6 +63,19 @@ async def test_markers_become_places(facts: dict[str, Any]) -> None:
     assert with_places(made) == f"<user>(second)look (first) here<assistant>A boat.<user>(third)and?{end}"
     assert made.shown.text == f"<user>[img-1]look [img-0] here<assistant>A boat.<user>[img-2]and?{end}"
     assert made.image_count == 3
+
+
+@pytest.mark.parametrize("facts", [{"go_text": GO}, {"jinja_text": JINJA}, {"renderer": "qwen3-vl-instruct"}])
+async def test_images_between_texts(facts: dict[str, Any]) -> None:
+    """compat-api 102 (D4): where the client put them, whatever the texts say"""
+    made = await of_chat(facts, user("a", A), user(f"one{IMAGE_HERE} [img] two{IMAGE_HERE}", B, C))
+    assert "one(second) [img] two(third)" in with_places(made)
+    assert "one[img-1] [img] two[img-2]" in made.shown.text
+    made = await of_chat(facts, user(f"one{IMAGE_HERE}two", A, B))
+    assert "(second)one(first)two" in with_places(made)
+    made = await of_chat(facts, user(f"one{IMAGE_HERE}two{IMAGE_HERE}", A))
+    assert "one(first)two" in with_places(made)
+    assert IMAGE_HERE not in made.text
 
 
 async def test_only_our_own_markers_are_images() -> None:

@@ -61,7 +61,7 @@ def load_model(session: Session) -> bool:
                 progress.clear()
     except KeyboardInterrupt:
         return False
-    for message in session.messages:
+    for message in session.stored:
         if message.get("role") == "user":
             click.echo(f">>> {message.get('content', '')}")
         elif message.get("role") == "assistant":
