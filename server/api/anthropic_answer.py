@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +12,7 @@ from server.api.anthropic_request import Asked
 from server.api.openai_answer import is_plain
 from server.api.responses import encode
 from server.api.wire_errors import anthropic_error
-from server.api.wire_runs import Piece
+from server.api.wire_runs import Piece, framed
 from server.api.wire_sse import event_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
@@ -108,10 +107,8 @@ class MessageStream:
         self._front = b""
         self._has_begun = self._has_calls = False
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece.chunk)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, lambda piece: self.feed(piece.chunk))
 
     def feed(self, chunk: Chunk) -> bytes:
         if self._open == "text" and is_plain(chunk):

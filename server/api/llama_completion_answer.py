@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from server.api.openai_answer import Meter, by_choice, logprob_entries, progress_member
 from server.api.wire_errors import openai_error
-from server.api.wire_runs import Piece
+from server.api.wire_runs import Piece, framed
 from server.api.wire_sse import data_frame
 from server.errors import PunaError
 from server.messages.chat import Chunk, GenerationRequest, Usage
@@ -106,10 +105,8 @@ class CompletionStream:
         self._asked = asked
         self._written: dict[int, _Written] = {}
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self.feed)
 
     def feed(self, piece: Piece) -> bytes:
         index, chunk = piece
