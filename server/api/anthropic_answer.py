@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from typing import Any, Literal
 
 import msgspec
@@ -14,7 +13,7 @@ from server.api.openai_answer import is_plain
 from server.api.responses import encode
 from server.api.web_search import WEB_SEARCH, NothingToSearchFor, TooManySearches
 from server.api.wire_errors import anthropic_error
-from server.api.wire_runs import Piece, SearchStep
+from server.api.wire_runs import Piece, SearchStep, framed
 from server.api.wire_sse import event_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError, SearchFailed
@@ -147,10 +146,8 @@ class MessageStream:
         self._searches = 0
         self._has_begun = self._has_calls = False
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self._take(piece)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self._take)
 
     def _take(self, piece: Piece) -> bytes:
         said = self.feed(piece.chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.api.openai_schema import FORMAT_KIND
 from server.api.wire_options import RUNNING
 from server.api.wire_reading import (
     ANYTHING,
@@ -46,7 +47,7 @@ _BLOCK = members(
     is_error=FLAG,
     content=either(TEXT, list_of(_INNER), OBJECT),
 )  # fmt: skip
-_FORMAT = members(type=words("text", "json_object", "json_schema"), schema=OBJECT)
+_FORMAT = members(type=FORMAT_KIND, schema=OBJECT)
 _ASKED: dict[str, Schema] = {
     **RUNNING,
     "system": either(TEXT, list_of(members(type=words("text"), text=TEXT))),

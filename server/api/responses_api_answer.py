@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from typing import Any
 
 from server.api.openai_answer import logprob_entries, now
 from server.api.responses_api_request import Asked
 from server.api.responses_api_tools import INPUT
 from server.api.wire_errors import code_of
-from server.api.wire_runs import Piece, SearchStep
+from server.api.wire_runs import Piece, SearchStep, framed
 from server.api.wire_sse import event_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
@@ -40,10 +39,8 @@ class ResponseWriter:
 
     # ---- the course of an answer -----------------------------------------------------------------------------------
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self._take(piece)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self._take)
 
     def whole(self, pieces: list[Piece]) -> dict[str, Any]:
         for piece in pieces:

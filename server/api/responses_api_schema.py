@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.api.openai_schema import EFFORT
+from server.api.openai_schema import EFFORT, FORMAT_KIND, LIMIT
 from server.api.wire_options import RUNNING
 from server.api.wire_reading import (
     FLAG,
@@ -72,11 +72,11 @@ RESPONSE = members(
     background=FLAG,
     stream=FLAG,
     store=FLAG,
-    max_output_tokens={**WHOLE, "minimum": 0},
+    max_output_tokens=LIMIT,
     temperature=NUMBER,
     top_p=NUMBER,
     reasoning=members(effort=EFFORT, summary=TEXT),
-    text=members(format=members(type=words("text", "json_object", "json_schema"), name=TEXT, schema=OBJECT)),
+    text=members(format=members(type=FORMAT_KIND, name=TEXT, schema=OBJECT)),
     tools=list_of(_TOOL),
     tool_choice=_CHOICE,
     parallel_tool_calls=FLAG,

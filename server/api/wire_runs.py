@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
@@ -35,6 +35,17 @@ class Piece(NamedTuple):
     choice: int
     chunk: Chunk
     search: SearchStep | None = None
+
+
+async def framed(
+    pieces: AsyncGenerator[Piece, None], feed: Callable[[Piece], bytes], end: Callable[[], bytes] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """What `feed` writes of each piece, and `end` behind the last one."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield feed(piece)
+    if end is not None:
+        yield end()
 
 
 async def choices(

@@ -12,6 +12,7 @@ import msgspec
 
 from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound
 from server.inference import lookup
+from server.inference.cards import Card, card_of
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
 from server.messages.names import ModelName
@@ -152,13 +153,19 @@ class Catalog:
     async def tags(self) -> list[dict[str, Any]]:
         """The entries of `/api/tags`, newest first."""
 
-        def work() -> list[dict[str, Any]]:
-            models = self.store.list()
-            digests = {model.digest for model in models}
-            self._choices = {key: choice for key, choice in self._choices.items() if key[0] in digests}
-            return [self._tag(model) for model in models]
+        return await anyio.to_thread.run_sync(lambda: [self._tag(model) for model in self._all()])
 
-        return await anyio.to_thread.run_sync(work)
+    async def cards(self) -> list[Card]:
+        """The same for other dialects."""
+        return await anyio.to_thread.run_sync(
+            lambda: [card_of(model, self._choice(model).capabilities) for model in self._all()]
+        )
+
+    def _all(self) -> list[Model]:
+        models = self.store.list()
+        digests = {model.digest for model in models}
+        self._choices = {key: choice for key, choice in self._choices.items() if key[0] in digests}
+        return models
 
     def _tag(self, model: Model) -> dict[str, Any]:
         tag: dict[str, Any] = {"name": model.name.short, "model": model.name.short}

@@ -20,7 +20,6 @@ from server.messages.options import SamplingOptions
 
 HEADER = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-ENGINE_WORD = "engine-process"  # hidden first word that makes a frozen executable a runner
 
 
 # ---- server to runner ----------------------------------------------------------------------------------------------
@@ -105,7 +104,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     `cuts`: rising places in a text that no token reaches across. `media`: in the order of their places in a text.
     `max_tokens`: None is no limit but that of the context. `on_overflow`: what happens to a prompt longer than the
     context: "truncate" keeps its head (`num_keep`) and its newest tokens, "refuse" raises ContextExceeded.
-    `logprobs`: alternatives per token; None for no log-probabilities at all.
+    `logprobs`: alternatives per token; None for no log-probabilities at all. `after_sampling`: they are what the token
+    was drawn from, and not what the model thought of it.
     `visible`: special tokens whose text is part of the answer; all others print nothing.
     `use_cache`: False evaluates the whole prompt, whatever is known of it. `with_tokens`: every Delta brings the ids.
     `with_progress`: PromptProgress is told after each part of the prompt.
@@ -120,6 +120,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     on_overflow: Literal["truncate", "refuse"] = "truncate"
     shift: bool = True
     logprobs: int | None = None
+    after_sampling: bool = False
     visible: tuple[str, ...] = ()
     grammar: Grammar | None = None
     thought: ThoughtLimit | None = None
@@ -299,7 +300,8 @@ class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
-    """How the runner is, at most a few times a second and only when something changed."""
+    """How the runner is, at most a few times a second and only when something changed. `steps`: batches that it has
+    evaluated so far."""
 
     active: int
     waiting: int
@@ -307,6 +309,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
     prompt_tokens_per_second: float
     tokens_per_second: float
     generated_tokens: int
+    steps: int = 0
 
 
 Event = LoadProgress | Loaded | PromptProgress | Delta | Finished | Vectors | Failed | Tokens | Text | Pulse

@@ -135,5 +135,6 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     used_tokens: int = 0
     tokens_per_second: float = 0.0
     prompt_tokens_per_second: float = 0.0
+    steps: int = 0
     keep_alive_seconds: float = 300.0
     expires_at: float | None = None

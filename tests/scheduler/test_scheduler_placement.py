@@ -143,7 +143,7 @@ def test_batch_without_flash_attention() -> None:
 
 
 def test_slots() -> None:
-    """runtime 56 (the engine multiplies), 57 and 58."""
+    """runtime 56, 57, 58; the engine multiplies"""
     four = {"num_parallel": 4}
     plan = best(machine(), settings=four, num_ctx=4096).plan
     assert (plan.slots, plan.context_tokens) == (4, 4096)
