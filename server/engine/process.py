@@ -107,7 +107,7 @@ def load(
     variant = cpu.load_backends(plan.cpu_library, cache_dir, own_command())
     api.llama_backend_init()
     threads = wanted_threads(plan.threads)
-    model = Model(plan, log, ProgressReport(events))
+    model = Model(plan, log, ProgressReport(events), cache_dir)
     context = Context(model, plan, threads, log)
     events.send([LoadProgress(fraction=1.0)])
     warm_up(context, model, log)

@@ -19,8 +19,8 @@ from server.errors import DiskFull, InvalidGguf, InvalidRequest, PunaError, Stor
 from server.messages.frames import ENGINE_WORD
 from server.store.blobs import Blobs
 from server.store.files import store_errors
+from server.store.foreign import ADVICE, is_foreign
 from server.store.gguf import GgufHeader, read_header
-from server.store.gguf_foreign import foreign_reason
 
 SOURCES = ("F16", "BF16", "F32")
 TICK_SECONDS = 0.25
@@ -54,8 +54,8 @@ def check_source(header: GgufHeader, wanted: str, *, is_draft: bool = False) -> 
             if is_draft
             else "quantization is only supported for F16, BF16 and F32 models"
         )
-    if reason := foreign_reason(header):
-        raise InvalidRequest(f"this model cannot be quantized: {reason}")
+    if is_foreign(header):
+        raise InvalidRequest(f"this model cannot be quantized: {ADVICE}")
     return present != wanted
 
 

@@ -1,0 +1,42 @@
+"""Families that differ in a name or two."""
+
+from __future__ import annotations
+
+from server.store.foreign import values
+from server.store.foreign.draft import Draft
+from server.store.gguf import GgufHeader
+
+_END_OF_TURN, _END_OF_TEXT = 128_009, 128_001
+
+
+def lfm2(draft: Draft) -> None:
+    draft.tensors["token_embd_norm.weight"] = draft.tensors.pop("output_norm.weight")
+    draft.put("tokenizer.ggml.pre", values.text("lfm2"))
+    length = draft.tensor("blk.0.ffn_gate.weight", 2).shape[1]
+    if draft.header.number("feed_forward_length") != length:
+        draft.put("lfm2.feed_forward_length", values.u32(length))
+
+
+def olmo3(draft: Draft) -> None:
+    draft.become("olmo2")
+
+
+def is_bare_llama3(header: GgufHeader) -> bool:
+    """A Llama 3 that does not say how it cuts texts into words."""
+    if header.architecture != "llama" or header.text("tokenizer.ggml.model") != "gpt2":
+        return False
+    if header.text("tokenizer.ggml.pre") not in ("", "default"):
+        return False
+    key = "tokenizer.ggml.tokens"
+    return header.array_length(key) > _END_OF_TURN and header.array(key)[_END_OF_TURN] == "<|eot_id|>"
+
+
+def llama3(draft: Draft) -> None:
+    draft.put("tokenizer.ggml.pre", values.text("llama-bpe"))
+    if draft.header.number("tokenizer.ggml.eot_token_id") in (0, _END_OF_TEXT):
+        draft.put("tokenizer.ggml.eot_token_id", values.u32(_END_OF_TURN))
+
+
+def llava(draft: Draft) -> None:
+    """A projector from the time when there was but one kind."""
+    draft.put("clip.projector_type", values.text("mlp"))
