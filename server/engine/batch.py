@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from server.engine import bindings
+from server.engine.layout import Offsets, Rows
 from server.engine.vocabulary import Tokens
 
 
@@ -68,6 +69,45 @@ class Batch:
 
     def ready(self) -> Any:
         """The llama_batch of all rows so far."""
+        self.struct.n_tokens = self._size
+        return self.struct
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class RowBatch:
+    """A llama_batch of embeddings of one sequence: what stands in the place of tokens where a prompt has an image."""
+
+    def __init__(self, capacity: int) -> None:
+        self._size = 0
+        self._sequence = np.zeros(1, np.int32)
+        self._sequence_counts = np.ones(capacity, np.int32)
+        self._sequence_pointers = np.full(capacity, self._sequence.ctypes.data, np.uint64)
+        self._wanted = np.zeros(capacity, np.int8)
+        self.struct: Any = bindings.llama().llama_batch()
+        self._fields = {name: kind for name, kind in self.struct._fields_}
+        self._point("n_seq_id", self._sequence_counts)
+        self._point("seq_id", self._sequence_pointers)
+        self._point("logits", self._wanted)
+
+    def fill(self, sequence: int, rows: Rows, places: Offsets, *, wants_output: bool) -> None:
+        """`rows` is [count, width], `places` their positions, [sections, count]; the logits of the last are wanted or
+        none."""
+        self._size = len(rows)
+        self._sequence[0] = sequence
+        self._rows = np.ascontiguousarray(rows)  # both live until they are evaluated
+        self._places = np.ascontiguousarray(places, np.int32)
+        self._wanted[: self._size] = 0
+        self._wanted[self._size - 1] = int(wants_output)
+        self._point("embd", self._rows)
+        self._point("pos", self._places)
+
+    def _point(self, name: str, array: np.ndarray[Any, Any]) -> None:
+        setattr(self.struct, name, array.ctypes.data_as(self._fields[name]))
+
+    def ready(self) -> Any:
+        """The llama_batch."""
         self.struct.n_tokens = self._size
         return self.struct
 

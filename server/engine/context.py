@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine import bindings
-from server.engine.batch import Batch
+from server.engine.batch import Batch, RowBatch
 from server.engine.logs import NativeLog
 from server.engine.model import Model, load_failure
 from server.errors import OutOfMemory, RunnerDied, RunnerStartFailed
@@ -112,9 +112,13 @@ class Context:
 
     # ---- the owner thread ------------------------------------------------------------------------------------------
 
-    def decode(self, batch: Batch) -> int:
+    def decode(self, batch: Batch | RowBatch) -> int:
         """Run one batch. Returns what llama_decode returned."""
         return int(self._decode(self.handle, batch.ready()))
+
+    def set_causal(self, is_causal: bool) -> None:
+        """Whether a row of the next batches sees only those before it."""
+        self._api.llama_set_causal_attn(self.handle, is_causal)
 
     def logits(self, rows: int) -> Logits:
         """The logits of the batch's outputs in their order, [rows, vocabulary]; a writable view that the next decode

@@ -34,6 +34,11 @@ def handle(index: int) -> int:
     return int(bindings.ggml("ggml_backend_dev_get")(index))
 
 
+def is_gpu(index: int) -> bool:
+    kind = bindings.ggml("ggml_backend_dev_type")(handle(index))
+    return 0 <= kind < len(TYPE_NAMES) and TYPE_NAMES[kind] in GPU_TYPES
+
+
 def count() -> int:
     return int(bindings.ggml("ggml_backend_dev_count")())
 

@@ -16,6 +16,7 @@ MIB = 1024 * 1024
 
 _BUFFER = re.compile(r":\s+(\S+)\s+(.*?)\s*buffer size =\s*([0-9.]+) MiB")
 _LAYERS = re.compile(r"offloaded (\d+)/(\d+) layers")
+_ENCODER = re.compile(r"CLIP using (\S+) backend")
 _NOISE = re.compile(r"^(llama_model_load_from_file_impl|llama_model_load|llama_init_from_model|\w+): *")
 Kind = Literal["weights", "kv", "compute", "output", "other"]
 _KINDS: dict[str, Kind] = {"model": "weights", "LoRA": "weights", "KV": "kv", "RS": "kv", "compute": "compute",
@@ -58,6 +59,11 @@ def read_offload(lines: Iterable[str]) -> tuple[int, int]:
     return 0, 0
 
 
+def read_encoder_device(lines: Iterable[str]) -> str:
+    """Where the projector is."""
+    return next((match[1] for match in map(_ENCODER.search, lines) if match), "CPU")
+
+
 def is_out_of_memory(text: str) -> bool:
     lines = [line for line in text.lower().splitlines() if HARMLESS not in line]
     return any(phrase in line for line in lines for phrase in OUT_OF_MEMORY)
@@ -87,10 +93,10 @@ class NativeLog:
         self._lowest = INFO
         self._level = INFO
         self._partial = ""
-        self._callback = bindings.llama().llama_log_callback(self._receive)  # ggml keeps the address: so do we
+        self.callback = bindings.llama().llama_log_callback(self._receive)  # ggml keeps the address: so do we
 
     def install(self) -> None:
-        bindings.llama().llama_log_set(self._callback, None)
+        bindings.llama().llama_log_set(self.callback, None)
 
     def quieten(self) -> None:
         """The load is over: warnings and errors only."""

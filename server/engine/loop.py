@@ -7,16 +7,18 @@ from collections import deque
 from queue import Empty
 from time import perf_counter, perf_counter_ns
 
-from server.engine.batch import Batch
+from server.engine.batch import Batch, RowBatch
 from server.engine.constraint import Constraint
 from server.engine.context import ABORTED, DECODED, INVALID, NO_ROOM, Context, Logits, StepGuard
+from server.engine.layout import Placed
+from server.engine.media import MediaDesk
 from server.engine.model import Model
 from server.engine.pace import Pace, ThreadChoice
 from server.engine.pipes import CommandReader, EventPipe, Order, Prepared
 from server.engine.plan import TILE, Demand, plan_step
 from server.engine.prefix import SequencePool
 from server.engine.prompt import kept_tokens, shift_span
-from server.engine.pulse import PulseRate
+from server.engine.pulse import SHORTEST_SECONDS, PulseRate
 from server.engine.sampling import Chances, Sampler
 from server.engine.stream import Stream, token_limit
 from server.engine.thought import ThoughtBudget
@@ -30,10 +32,10 @@ class StepLoop:
 
     def __init__(
         self, model: Model, context: Context, plan: LaunchPlan, threads: int,
-        reader: CommandReader, events: EventPipe, guard: StepGuard,
+        reader: CommandReader, events: EventPipe, guard: StepGuard, media: MediaDesk | None = None,
     ) -> None:  # fmt: skip
         self._model, self._context, self._plan = model, context, plan
-        self._reader, self._events, self._guard = reader, events, guard
+        self._reader, self._events, self._guard, self._media = reader, events, guard, media
         self._limit = plan.context_tokens
         self._may_shift = plan.shift and context.can_shift
         can_share = not model.window_tokens and not model.is_recurrent
@@ -41,6 +43,7 @@ class StepLoop:
             context, context.slots, self._limit + 1, window=model.window_tokens, can_share=can_share
         )
         self._batch = Batch(context.batch_tokens, context.slots)
+        self._rows: RowBatch | None = None  # made for the first image
         self._waiting: deque[Stream] = deque()
         self._active: dict[int, Stream] = {}
         self._arrivals = 0
@@ -73,14 +76,22 @@ class StepLoop:
 
     def _take_orders(self) -> None:
         orders = self._reader.orders
-        if not self._active and not self._waiting:
-            gc.collect()  # automatic collection is off: a pause belongs here
-            self._follow(orders.get())
         try:
+            if not self._active and not self._waiting:
+                gc.collect()  # automatic collection is off: a pause belongs here
+                self._follow(orders.get())
+            elif not self._has_work():
+                self._follow(orders.get(timeout=SHORTEST_SECONDS))  # then another pulse may be due
             while self._is_open:
                 self._follow(orders.get_nowait())
         except Empty:
             return
+
+    def _has_work(self) -> bool:
+        """Whether anything can be done before an image is encoded or an order comes."""
+        if self._waiting and self._pool.has_free():
+            return True
+        return any(stream.medium is None or stream.medium.piece.is_settled for stream in self._active.values())
 
     def _follow(self, order: Order) -> None:
         if isinstance(order, Prepared):
@@ -104,15 +115,17 @@ class StepLoop:
     def _admit(self) -> None:
         while self._waiting and self._pool.has_free():
             stream = self._waiting.popleft()
-            prompt = stream.chunk(stream.rest)
+            prompt = stream.layout.tokens
             try:
-                sampler = self._sampler(stream.submit, prompt, stream.constraint)
+                sampler = self._sampler(stream.submit, stream.layout.text(), stream.constraint)
             except PunaError as error:
                 self._events.send(_failures([stream], error))
                 continue
             sequence, cached = self._pool.take(prompt) if stream.submit.use_cache else (self._pool.take_empty(), 0)
             stream.begin(sequence, cached, sampler, perf_counter_ns())
             self._active[stream.id] = stream
+            if self._media is not None and stream.media:
+                self._media.want(stream.id, [placed.piece for placed in stream.media])
 
     def _sampler(self, submit: Submit, prompt: Tokens, constraint: Constraint | None) -> Sampler:
         vocabulary = self._model.vocabulary
@@ -124,41 +137,99 @@ class StepLoop:
         stream.sampler.close()
         self._pool.release(stream.sequence)
         del self._active[stream.id]
+        if self._media is not None and stream.has_media:
+            self._media.forget(stream.id)
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
     def _step(self) -> None:
         self._make_room()
+        self._drop_failed()
         streams = self._active
         generating = [stream for stream in streams.values() if stream.is_generating]
-        reading = [stream for stream in streams.values() if not stream.is_generating]
+        reading = [stream for stream in streams.values() if not stream.is_generating and stream.text_rest]
         shares = self._plan_shares(generating, reading) if reading else []
-        outputs = self._fill(generating, shares)
-        self._guard.begin({stream.id for stream in generating} | {stream.id for stream, _ in shares})
-        start = perf_counter()
-        code = self._context.decode(self._batch)
-        if not outputs:
-            self._context.synchronize()  # otherwise reading the logits does
-        logits = self._context.logits(len(outputs)) if code == DECODED and outputs else None
-        seconds = perf_counter() - start
-        self._guard.end()
-        if code != DECODED:
-            self._recover(code, generating + [stream for stream, _ in shares])
+        if (generating or shares) and not self._evaluate(generating, shares):
             return
+        seen = [(stream, stream.medium) for stream in streams.values()]
+        ready = [(stream, placed) for stream, placed in seen if placed is not None and placed.piece.is_settled]
+        if ready:
+            self._read_medium(*min(ready, key=lambda pair: pair[0].arrival), beside=len(generating))
+
+    def _evaluate(self, generating: list[Stream], shares: list[tuple[Stream, int]]) -> bool:
+        """One batch of tokens. False when it failed."""
+        outputs = self._fill(generating, shares)
+        streams = generating + [stream for stream, _ in shares]
+        logits, seconds, code = self._decode(self._batch, streams, len(outputs))
+        if code != DECODED:
+            self._recover(code, self._batch, streams)
+            return False
         for stream in generating:
             stream.sequence.append(stream.next_token)
         for stream, tokens in shares:
             stream.advance(tokens)
-        progress = [stream.progress(perf_counter_ns()) for stream, _ in shares if stream.submit.with_progress]
-        if progress:
-            self._events.send(progress)
+        self._tell_progress([stream for stream, _ in shares])
         self._measure(seconds, len(generating), sum(tokens for _, tokens in shares), len(outputs))
         if logits is not None:
             self._sample(outputs, logits)
+        return True
+
+    def _decode(self, batch: Batch | RowBatch, streams: list[Stream], outputs: int) -> tuple[Logits | None, float, int]:
+        """The logits of a batch, if any are wanted, how long it took in seconds, and what llama_decode returned."""
+        self._guard.begin({stream.id for stream in streams})
+        start = perf_counter()
+        code = self._context.decode(batch)
+        if not outputs:
+            self._context.synchronize()  # otherwise reading the logits does
+        logits = self._context.logits(outputs) if code == DECODED and outputs else None
+        seconds = perf_counter() - start
+        self._guard.end()
+        return logits, seconds, code
+
+    def _tell_progress(self, streams: list[Stream]) -> None:
+        progress = [stream.progress(perf_counter_ns()) for stream in streams if stream.submit.with_progress]
+        if progress:
+            self._events.send(progress)
+
+    # ---- images and sounds -----------------------------------------------------------------------------------------
+
+    def _drop_failed(self) -> None:
+        for stream in list(self._active.values()):
+            placed = stream.medium
+            if placed is not None and placed.piece.error is not None:
+                self._events.send(_failures([stream], placed.piece.error))
+                self._end(stream)
+
+    def _read_medium(self, stream: Stream, placed: Placed, *, beside: int) -> None:
+        """The next rows of a piece, in a batch of their own: llama.cpp mixes no tokens with embeddings. Rows that look
+        at each other go together; of others no more than streams that generate can bear."""
+        piece, sequence, context = placed.piece, stream.sequence, self._context
+        assert piece.rows is not None
+        start = stream.media_read
+        quota = self._pace.prefill_tokens(beside) if piece.is_causal else context.batch_tokens
+        end = min(start + max(min(quota, context.batch_tokens), 1), piece.tokens)
+        is_last = stream.rest == end - start
+        if self._rows is None:
+            self._rows = RowBatch(context.batch_tokens)
+        places = piece.places(sequence.position(placed.span.start), start, end)
+        self._rows.fill(sequence.number, piece.rows[start:end], places, wants_output=is_last)
+        if not piece.is_causal:
+            context.set_causal(False)
+        logits, seconds, code = self._decode(self._rows, [stream], int(is_last))
+        if not piece.is_causal:
+            context.set_causal(True)
+        if code != DECODED:
+            self._recover(code, self._rows, [stream])
+            return
+        stream.advance_medium(end - start)
+        self._tell_progress([stream])
+        self._measure(seconds, 0, end - start, int(is_last))
+        if logits is not None:
+            self._sample([(end - start - 1, stream)], logits)
 
     def _plan_shares(self, generating: list[Stream], reading: list[Stream]) -> list[tuple[Stream, int]]:
         demands = [Demand(stream.id, 1, stream.arrival, is_generating=True) for stream in generating]
-        demands += [Demand(stream.id, stream.rest, stream.arrival) for stream in reading]
+        demands += [Demand(stream.id, stream.text_rest, stream.arrival) for stream in reading]
         quota = min(self._pace.prefill_tokens(len(generating)), self._prefill_cap)
         shares = plan_step(demands, self._context.batch_tokens, quota)
         return [(self._active[share.stream], share.tokens) for share in shares[len(generating) :]]
@@ -169,12 +240,12 @@ class StepLoop:
         batch.clear()
         outputs: list[tuple[int, Stream]] = []
         for row, stream in enumerate(generating):
-            batch.add_token(stream.sequence.number, stream.next_token, stream.sequence.length)
+            batch.add_token(stream.sequence.number, stream.next_token, stream.sequence.next_position)
             outputs.append((row, stream))
         for stream, tokens in shares:
             is_last = tokens == stream.rest
             sequence = stream.sequence
-            batch.add_run(sequence.number, stream.chunk(tokens), sequence.length, wants_output=is_last)
+            batch.add_run(sequence.number, stream.chunk(tokens), sequence.next_position, wants_output=is_last)
             if is_last:
                 outputs.append((len(batch) - 1, stream))
         return outputs
@@ -194,7 +265,7 @@ class StepLoop:
                 self._end(stream)
                 continue
             chance = None if chances is None else chances.of(token, vocabulary, stream.piece(token))
-            has_room = stream.sequence.length < last_room or (self._may_shift and stream.submit.shift)
+            has_room = stream.sequence.length < last_room or self._can_shift(stream)
             shown = stream.accept(token, chance, has_room, perf_counter_ns())
             if shown:
                 events += shown
@@ -215,6 +286,10 @@ class StepLoop:
 
     # ---- a full context, and failures ------------------------------------------------------------------------------
 
+    def _can_shift(self, stream: Stream) -> bool:
+        """An image cannot lose a part of itself, nor be moved as text is."""
+        return self._may_shift and stream.submit.shift and not stream.has_media
+
     def _make_room(self) -> None:
         """Shift every stream whose next token would fill the context."""
         for stream in self._active.values():
@@ -226,7 +301,7 @@ class StepLoop:
             if rest is not None:
                 stream.read_again(rest)
 
-    def _recover(self, code: int, streams: list[Stream]) -> None:
+    def _recover(self, code: int, batch: Batch | RowBatch, streams: list[Stream]) -> None:
         """Bring streams and KV together again after a decode that failed.
 
         - no room: take it from an idle sequence, else read less at once, else give up the youngest stream;
@@ -236,13 +311,15 @@ class StepLoop:
         if code == NO_ROOM:
             if self._pool.evict():
                 return
-            if len(self._batch) > TILE and self._prefill_cap > TILE:
-                self._prefill_cap = max(len(self._batch) // 2, TILE)
+            if batch is self._batch and len(batch) > TILE and self._prefill_cap > TILE:
+                self._prefill_cap = max(len(batch) // 2, TILE)
                 return
             self._give_up([max(streams, key=lambda stream: stream.arrival)], "The context memory is full.")
         elif code == ABORTED:
             for stream in streams:
-                self._context.remove(stream.sequence.number, stream.sequence.length, -1)
+                if batch is self._rows:
+                    stream.read_medium_again()
+                self._context.remove(stream.sequence.number, stream.sequence.next_position, -1)
         elif code == INVALID:
             self._give_up(streams, "llama.cpp refused a batch; this is a defect of Puna.")
         else:

@@ -49,6 +49,7 @@ class Model:
         self.vocabulary = Vocabulary(self.handle)
         self.train_context_tokens: int = api.llama_model_n_ctx_train(self.handle)
         self.layers: int = api.llama_model_n_layer(self.handle)
+        self.input_width: int = api.llama_model_n_embd_inp(self.handle)
         self.vector_width: int = api.llama_model_n_embd_out(self.handle)
         self.score_count: int = api.llama_model_n_cls_out(self.handle)
         self.rerank_template = (api.llama_model_chat_template(self.handle, b"rerank") or b"").decode(errors="replace")

@@ -18,6 +18,8 @@ from server.engine import lifeline
 from server.engine.context import StepGuard
 from server.engine.grammar import Compiled, Grammars
 from server.engine.inputs import Inputs, PreparedInputs
+from server.engine.layout import Layout
+from server.engine.media import CANNOT_SEE, MediaDesk
 from server.engine.pairs import Pairs
 from server.engine.prompt import fit, refuse_oversized
 from server.engine.vocabulary import Tokens, Vocabulary
@@ -47,12 +49,17 @@ class Prepared:
     """A Submit whose prompt is tokenized and fits, after `cut_tokens` were left out."""
 
     submit: Submit
-    prompt: Tokens
+    prompt: Layout
     cut_tokens: int = 0
     grammar: Compiled | None = None
 
 
-Order = LaunchPlan | Prepared | PreparedInputs | Cancel | Shutdown
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Pieces of images or sounds are ready, or never will be."""
+
+
+Order = LaunchPlan | Prepared | PreparedInputs | Encoded | Cancel | Shutdown
 
 
 class EventPipe:
@@ -78,7 +85,8 @@ class EventPipe:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What commands about text need of a loaded model. `inputs` is there where it makes vectors."""
+    """What commands about prompts need of a loaded model. `inputs` is there where it makes vectors, `media` where it
+    has a projector."""
 
     vocabulary: Vocabulary
     guard: StepGuard
@@ -86,12 +94,17 @@ class Desk:
     may_shift: bool
     can_generate: bool
     inputs: Inputs | Pairs | None = None
+    media: MediaDesk | None = None
 
     def prepare(self, submit: Submit) -> Prepared:
         """Raises InvalidRequest or ContextExceeded."""
         if not self.can_generate:
             raise Unsupported("This model does not generate text; it can only be used for embeddings.")
         vocabulary, options = self.vocabulary, submit.sampling
+        if submit.media:
+            layout = self._layout(submit)
+            refuse_oversized(layout.tokens, self.context_tokens)  # an image cannot lose its middle
+            return Prepared(submit, layout)
         if isinstance(submit.prompt, str):
             tokens = vocabulary.tokenize_cut(submit.prompt, submit.cuts, add_special=True)
         else:
@@ -99,10 +112,34 @@ class Desk:
         if len(tokens) == 0:
             tokens = as_tokens(vocabulary, [self._first_token()])
         if submit.on_overflow == "refuse":
-            return Prepared(submit, refuse_oversized(tokens, self.context_tokens))
+            return Prepared(submit, Layout(refuse_oversized(tokens, self.context_tokens)))
         shift = submit.shift and self.may_shift
         fitted = fit(tokens, self.context_tokens, num_keep=options.num_keep, add_bos=vocabulary.add_bos, shift=shift)
-        return Prepared(submit, fitted, len(tokens) - len(fitted))
+        return Prepared(submit, Layout(fitted), len(tokens) - len(fitted))
+
+    def _layout(self, submit: Submit) -> Layout:
+        if self.media is None or not isinstance(submit.prompt, str):
+            raise Unsupported(CANNOT_SEE)
+        layout = self.media.layout(submit.prompt, submit.cuts, submit.media)
+        return layout if len(layout.tokens) else Layout(as_tokens(self.vocabulary, [self._first_token()]))
+
+    def split(self, command: Tokenize) -> TokensEvent:
+        """Raises InvalidRequest, Unsupported."""
+        vocabulary, text = self.vocabulary, command.text
+        media_tokens = 0
+        if command.media:
+            if self.media is None:
+                raise Unsupported(CANNOT_SEE)
+            layout = self.media.layout(text, command.cuts, command.media)
+            tokens = layout.text()
+            media_tokens = len(layout.tokens) - len(tokens)
+        elif command.cuts:
+            tokens = vocabulary.tokenize_cut(text, command.cuts, add_special=command.add_special)
+        else:
+            tokens = vocabulary.tokenize(text, add_special=command.add_special, parse_special=command.parse_special)
+        found: tuple[int, ...] = tuple(tokens.tolist())
+        pieces = tuple(map(vocabulary.special_piece, found)) if command.with_pieces else ()
+        return TokensEvent(id=command.id, tokens=found, media_tokens=media_tokens, pieces=pieces)
 
     def prepare_inputs(self, command: Embed) -> PreparedInputs:
         """Raises InvalidRequest, ContextExceeded, Unsupported."""
@@ -135,7 +172,7 @@ class CommandReader(threading.Thread):
         self._events = events
         self._desk: Desk | None = None
         self._grammars: Grammars | None = None
-        self._compiling: set[int] = set()  # streams that wait for their grammar, and were not cancelled meanwhile
+        self._underway: set[int] = set()  # streams that wait for grammar or images, and were not cancelled meanwhile
         self._lock = threading.Lock()
 
     def open(self, desk: Desk) -> None:
@@ -158,17 +195,33 @@ class CommandReader(threading.Thread):
             self.orders.put(command)
         elif isinstance(command, Cancel):
             with self._lock:
-                self._compiling.discard(command.id)
+                self._underway.discard(command.id)
             self.orders.put(command)  # before the abort, so that the loop knows why when the decode returns
             if self._desk is not None:
                 self._desk.guard.cancel(command.id)
+        elif isinstance(command, Submit | Tokenize) and command.media:
+            self._measure(command)
         else:
-            try:
-                self._answer(command)
-            except PunaError as error:
-                self._events.fail(command.id, error)
-            except Exception as error:  # whatever a request does, the other streams go on
-                self._events.fail(command.id, PunaError("The request could not be prepared.", log=repr(error)))
+            self._attempt(command)
+
+    def _measure(self, command: Submit | Tokenize) -> None:
+        """Images and sounds are decoded beside everything else."""
+        media = None if self._desk is None else self._desk.media
+        if media is None:
+            self._events.fail(command.id, Unsupported(CANNOT_SEE))
+            return
+        if isinstance(command, Submit):
+            with self._lock:
+                self._underway.add(command.id)
+        media.do(lambda: self._attempt(command))
+
+    def _attempt(self, command: Submit | Embed | Tokenize | Detokenize) -> None:
+        try:
+            self._answer(command)
+        except PunaError as error:
+            self._events.fail(command.id, error)
+        except Exception as error:  # whatever a request does, the other streams go on
+            self._events.fail(command.id, PunaError("The request could not be prepared.", log=repr(error)))
 
     def _answer(self, command: Submit | Embed | Tokenize | Detokenize) -> None:
         desk = self._desk
@@ -179,36 +232,33 @@ class CommandReader(threading.Thread):
         elif isinstance(command, Embed):
             self.orders.put(desk.prepare_inputs(command))
         elif isinstance(command, Tokenize):
-            tokens = (
-                desk.vocabulary.tokenize_cut(command.text, command.cuts, add_special=command.add_special)
-                if command.cuts
-                else desk.vocabulary.tokenize(
-                    command.text, add_special=command.add_special, parse_special=command.parse_special
-                )
-            )
-            found: tuple[int, ...] = tuple(tokens.tolist())
-            pieces = tuple(map(desk.vocabulary.special_piece, found)) if command.with_pieces else ()
-            self._events.send([TokensEvent(id=command.id, tokens=found, pieces=pieces)])
+            self._events.send([desk.split(command)])
         else:
             self._events.send([Text(id=command.id, text=desk.vocabulary.detokenize(command.tokens))])
 
     def _submit(self, prepared: Prepared) -> None:
         grammar, request = prepared.submit.grammar, prepared.submit.id
         if grammar is None or self._grammars is None:
-            self.orders.put(prepared)
+            self._hand_over(prepared, was_underway=bool(prepared.submit.media))
             return
 
         def done(compiled: Compiled) -> None:
-            with self._lock:
-                if request in self._compiling:
-                    self._compiling.discard(request)
-                    self.orders.put(replace(prepared, grammar=compiled))
+            self._hand_over(replace(prepared, grammar=compiled), was_underway=True)
 
         def fail(error: PunaError) -> None:
             with self._lock:
-                self._compiling.discard(request)
+                self._underway.discard(request)
             self._events.fail(request, error)
 
-        with self._lock:
-            self._compiling.add(request)
+        if not prepared.submit.media:
+            with self._lock:
+                self._underway.add(request)
         self._grammars.order(grammar, done, fail)
+
+    def _hand_over(self, prepared: Prepared, *, was_underway: bool) -> None:
+        """To the loop, unless it was cancelled while another thread had it."""
+        request = prepared.submit.id
+        with self._lock:
+            if not was_underway or request in self._underway:
+                self._underway.discard(request)
+                self.orders.put(prepared)

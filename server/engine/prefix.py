@@ -8,10 +8,12 @@ knows how sequences are found.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Row
 from typing import Protocol
 
 import numpy as np
 
+from server.engine.layout import Span
 from server.engine.vocabulary import Tokens
 
 
@@ -28,11 +30,12 @@ class Memory(Protocol):
 
 
 class Sequence:
-    """One sequence id and the tokens whose cells it holds."""
+    """One sequence id and the tokens whose cells it holds, the rows of images and sounds among them."""
 
     def __init__(self, number: int, capacity: int) -> None:
         self.number = number
         self.length = 0
+        self.spans: list[Span] = []  # those that have begun below `length`
         self.shared = 0  # no position from here on has cells in common with another sequence
         self.is_busy = False
         self.last_use = 0
@@ -49,15 +52,32 @@ class Sequence:
         self._tokens[self.length] = token
         self.length += 1
 
-    def extend(self, tokens: Tokens) -> None:
+    def extend(self, tokens: Tokens, spans: Row[Span] = ()) -> None:
+        """More cells at the end; `spans` are those that begin in them."""
         end = self.length + len(tokens)
         self._tokens[self.length : end] = tokens
         self.length = end
+        self.spans += spans
 
     def cut(self, length: int) -> None:
         """Only the first `length` tokens are left."""
         self.length = min(self.length, length)
         self.shared = min(self.shared, self.length)
+        while self.spans and self.spans[-1].start >= self.length:
+            self.spans.pop()
+
+    def position(self, length: int) -> int:
+        """The position of the cell behind the first `length`, which end at no inner row of a span. The rows of a span
+        may share positions."""
+        return length - sum(span.tokens - span.positions for span in self.spans if span.end <= length)
+
+    @property
+    def next_position(self) -> int:
+        return self.position(self.length)
+
+    def boundary(self, length: int) -> int:
+        """The same, or the beginning of the span that it would cut."""
+        return next((span.start for span in self.spans if span.start < length < span.end), length)
 
     def close_gap(self, start: int, end: int) -> None:
         """Positions [start, end) have gone and the rest moved up."""
@@ -70,7 +90,7 @@ class Sequence:
         """How many tokens at the beginning are the same."""
         size = min(self.length, len(prompt))
         different = np.flatnonzero(self._tokens[:size] != prompt[:size])
-        return int(different[0]) if len(different) else size
+        return self.boundary(int(different[0]) if len(different) else size)
 
 
 class SequencePool:
@@ -115,13 +135,12 @@ class SequencePool:
         free = [sequence for sequence in self.sequences if not sequence.is_busy]
         common = {sequence.number: sequence.common(prompt) for sequence in self.sequences}
         best = max(free, key=lambda sequence: (common[sequence.number], -sequence.last_use))
-        kept = min(common[best.number], len(prompt) - 1)
         if common[best.number] * 2 < best.length or common[best.number] == 0:
             best = min(free, key=lambda sequence: (sequence.length > 0, sequence.last_use))
-            kept = min(common[best.number], len(prompt) - 1)
+        kept = best.boundary(min(common[best.number], len(prompt) - 1))
         source = max(self.sequences, key=lambda sequence: common[sequence.number])
         if self._can_share and source is not best and common[source.number] > kept + 1:
-            kept = self._share(source, best, min(common[source.number], len(prompt) - 1))
+            kept = self._share(source, best, source.boundary(min(common[source.number], len(prompt) - 1)))
         else:
             kept = self._rewind(best, kept)
         best.is_busy = True
@@ -147,7 +166,7 @@ class SequencePool:
         return bool(idle)
 
     def shift(self, sequence: Sequence, start: int, end: int) -> Tokens | None:
-        """Drop positions [start, end) and close the gap.
+        """Drop positions [start, end) of a sequence without spans and close the gap.
 
         Cells that another sequence shares cannot be moved. Then everything from `start` on is dropped, and what must
         be evaluated again is returned; None when nothing must.
@@ -164,8 +183,8 @@ class SequencePool:
 
     def _share(self, source: Sequence, target: Sequence, length: int) -> int:
         self.forget(target)
-        self._memory.copy(source.number, target.number, 0, length)
-        target.extend(source.tokens[:length])
+        self._memory.copy(source.number, target.number, 0, source.position(length))
+        target.extend(source.tokens[:length], [span for span in source.spans if span.end <= length])
         target.shared = length
         source.shared = max(source.shared, length)
         return length
@@ -173,10 +192,11 @@ class SequencePool:
     def _rewind(self, sequence: Sequence, length: int) -> int:
         """Keep the first `length` tokens if this memory can go back there, else none; returns how many stayed."""
         if length < sequence.length:
-            is_possible = length > 0 and self._memory.remove(sequence.number, length, -1)
+            position = sequence.position(length)
+            is_possible = length > 0 and self._memory.remove(sequence.number, position, -1)
             if is_possible and self._window:
                 first = self._memory.first_position(sequence.number)  # -1: the whole window has gone
-                is_possible = 0 <= first <= max(length - self._window, 0)
+                is_possible = 0 <= first <= max(position - self._window, 0)
             if not is_possible:
                 self.forget(sequence)
                 return 0

@@ -20,9 +20,11 @@ from server.engine.embedder import EmbeddingLoop
 from server.engine.inputs import Inputs
 from server.engine.logs import NativeLog, read_buffers, read_offload
 from server.engine.loop import StepLoop
+from server.engine.media import MediaDesk
 from server.engine.model import Model, load_failure
 from server.engine.pairs import Pairs
-from server.engine.pipes import CommandReader, Desk, EventPipe
+from server.engine.pipes import CommandReader, Desk, Encoded, EventPipe
+from server.engine.projector import Projector
 from server.engine.quantize import quantize
 from server.engine.threads import wanted_threads
 from server.errors import PunaError
@@ -108,15 +110,20 @@ def load(
     api.llama_backend_init()
     threads = wanted_threads(plan.threads)
     model = Model(plan, log, ProgressReport(events), cache_dir)
+    sees = plan.projector_path and not plan.embedding
+    projector = Projector(model, plan, threads, log, cache_dir) if sees else None
     context = Context(model, plan, threads, log)
     events.send([LoadProgress(fraction=1.0)])
     warm_up(context, model, log)
     guard = StepGuard(context)
     can_generate = context.has_memory and model.can_generate and not plan.embedding
     may_shift = plan.shift and context.can_shift
-    loaded = describe(model, context, plan, log, variant)
+    loaded = describe(model, context, projector, plan, log, variant)
     inputs = embedding_inputs(model, context, plan)
-    reader.open(Desk(model.vocabulary, guard, plan.context_tokens, may_shift, can_generate, inputs))
+    media = None
+    if projector is not None:
+        media = MediaDesk(projector, model.vocabulary, lambda: reader.orders.put(Encoded()))
+    reader.open(Desk(model.vocabulary, guard, plan.context_tokens, may_shift, can_generate, inputs, media))
     log.quieten()
     gc.collect()
     gc.freeze()
@@ -125,7 +132,7 @@ def load(
     if plan.embedding:
         loop = EmbeddingLoop(context, threads, reader, events, guard, has_gpu=loaded.gpu_layers > 0)
     else:
-        loop = StepLoop(model, context, plan, threads, reader, events, guard)
+        loop = StepLoop(model, context, plan, threads, reader, events, guard, media)
     events.send([loaded])
     return loop
 
@@ -171,7 +178,9 @@ def embedding_inputs(model: Model, context: Context, plan: LaunchPlan) -> Inputs
     return Inputs(model.vocabulary, capacity)
 
 
-def describe(model: Model, context: Context, plan: LaunchPlan, log: NativeLog, variant: str) -> Loaded:
+def describe(
+    model: Model, context: Context, projector: Projector | None, plan: LaunchPlan, log: NativeLog, variant: str
+) -> Loaded:
     vocabulary = model.vocabulary
     gpu_layers, total_layers = read_offload(log.lines)
     return Loaded(
@@ -185,9 +194,11 @@ def describe(model: Model, context: Context, plan: LaunchPlan, log: NativeLog, v
         control_texts=vocabulary.control_texts(),
         fill=vocabulary.fill_tokens(),
         can_shift=context.can_shift,
+        can_see=projector is not None and projector.can_see,
+        can_hear=projector is not None and projector.can_hear,
         gpu_layers=gpu_layers,
         total_layers=total_layers or model.layers + 1,
-        buffers=read_buffers(log.lines, devices.gpu_names()),
+        buffers=read_buffers(log.lines, devices.gpu_names()) + (() if projector is None else (projector.buffer,)),
         cpu_variant=variant,
         system_info=(bindings.llama().llama_print_system_info() or b"").decode(errors="replace").strip(),
     )

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from server.engine.constraint import Constraint
+from server.engine.layout import Layout, Placed
 from server.engine.prefix import Sequence
 from server.engine.sampling import Sampler
 from server.engine.text import AnswerText, Shown, TokenChance
@@ -28,17 +29,21 @@ def token_limit(submit: Submit, context: int) -> int:
 
 
 class Stream:
-    """Reads its prompt while `rest` tokens are pending, generates when exactly the last sampled one is."""
+    """Reads its prompt while `rest` tokens are pending, generates when exactly the last sampled one is.
+
+    Where an image or a sound stands, `medium` is the piece that comes next, and no text is read before it.
+    """
 
     def __init__(
-        self, submit: Submit, prompt: Tokens, vocabulary: Vocabulary, limit: int, arrival: int, *, cut_tokens: int = 0,
+        self, submit: Submit, layout: Layout, vocabulary: Vocabulary, limit: int, arrival: int, *, cut_tokens: int = 0,
         constraint: Constraint | None = None,
     ) -> None:  # fmt: skip
         self.id = submit.id
         self.constraint = constraint
         self.submit = submit
         self.arrival = arrival
-        self.prompt_tokens = len(prompt)
+        self.layout = layout
+        self.prompt_tokens = len(layout.tokens)
         self.cut_tokens = cut_tokens
         self.cached_tokens = 0
         self.generated = 0
@@ -49,8 +54,9 @@ class Stream:
         self.sampler: Sampler
         self._vocabulary = vocabulary
         self._limit = limit
-        self._pending = prompt
+        self._pending = layout.tokens
         self._fed = 0
+        self._media = list(layout.media)
         self._visible = vocabulary.visible_pieces(submit.visible)
         self._text = AnswerText(submit.sampling.stop, with_chances=submit.logprobs is not None)
         self._has_told = False
@@ -66,10 +72,30 @@ class Stream:
         """Tokens to evaluate before the next one can be sampled."""
         return len(self._pending) - self._fed
 
+    @property
+    def text_rest(self) -> int:
+        """Those of them that are text and stand before the next medium."""
+        return (self._media[0].span.start if self._media else len(self._pending)) - self._fed
+
+    @property
+    def has_media(self) -> bool:
+        return bool(self.layout.media)
+
+    @property
+    def media(self) -> tuple[Placed, ...]:
+        """What has not been read of them."""
+        return tuple(self._media)
+
+    @property
+    def medium(self) -> Placed | None:
+        """What has to be read next, if that is no text."""
+        return self._media[0] if self._media and self._media[0].span.start <= self._fed else None
+
     def begin(self, sequence: Sequence, cached: int, sampler: Sampler, now_ns: int) -> None:
         """Take a slot whose sequence already holds the first `cached` tokens of the prompt."""
         self.sequence, self.sampler = sequence, sampler
         self.cached_tokens = self._fed = cached
+        self._media = [placed for placed in self._media if placed.span.start >= cached]
         self._started_ns = now_ns
 
     def chunk(self, tokens: int) -> Tokens:
@@ -81,6 +107,25 @@ class Stream:
         self.sequence.extend(self.chunk(tokens))
         self._fed += tokens
         return self.rest == 0
+
+    @property
+    def media_read(self) -> int:
+        """How many rows of `medium` have been read."""
+        return self._fed - self._media[0].span.start
+
+    def advance_medium(self, rows: int) -> bool:
+        """The same for the next rows of `medium`."""
+        span = self._media[0].span
+        self.sequence.extend(self.chunk(rows), [span] if self._fed == span.start else [])
+        self._fed += rows
+        if self._fed == span.end:
+            del self._media[0]
+        return self.rest == 0
+
+    def read_medium_again(self) -> None:
+        """The KV lost all rows of `medium`, or never had any."""
+        self._fed = self._media[0].span.start
+        self.sequence.cut(self._fed)
 
     def read_again(self, tokens: Tokens) -> None:
         """The KV lost these; they and the token sampled last have to be evaluated before the answer goes on."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from server.engine.context import ABORTED, DECODED, INVALID, NO_ROOM, Logits, StepGuard
+from server.engine.layout import Layout
 from server.engine.loop import StepLoop
 from server.engine.pipes import EventPipe, Order, Prepared
 from server.errors import RunnerDied
@@ -117,7 +118,7 @@ class Bench:
     def submit(self, number: int, prompt: str, **options: Any) -> None:
         tokens = np.frombuffer(prompt.encode(), np.uint8).astype(np.int32)
         submit = Submit(id=number, prompt="", sampling=GREEDY, **options)
-        self.reader.orders.put(Prepared(submit, tokens))
+        self.reader.orders.put(Prepared(submit, Layout(tokens)))
 
     def run(self) -> list[Event]:
         """Run until all orders are done; returns what was sent."""
