@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from server.errors import InvalidGguf
 from server.store.foreign import clip, values
 from server.store.foreign.draft import Draft
+from server.store.gguf_numbers import numbers
 
 SECTIONS = 4
 _IMAGE_SIZE = 560  # of a default picture; any size is read
@@ -21,6 +24,7 @@ def text(draft: Draft) -> None:
     sections = rope_sections(draft, "rope.mrope_section")
     draft.leave("v.", "mm.")
     draft.become("qwen2vl")
+    check_sections(draft, sections)
     if sections:
         draft.put("qwen2vl.rope.dimension_sections", values.numbers(values.I32, sections))
     elif "qwen2vl.rope.dimension_sections" not in draft.pairs:
@@ -33,6 +37,15 @@ def rope_sections(draft: Draft, key: str) -> list[int]:
     if found and not 3 <= len(found) <= SECTIONS:
         raise InvalidGguf(f"the key {draft.header.architecture}.{key} has {len(found)} numbers instead of 3")
     return [*found, 0][:SECTIONS] if found else []
+
+
+def check_sections(draft: Draft, sections: Sequence[int]) -> None:
+    """llama.cpp ends its process where they do not fit."""
+    header = draft.header
+    heads = max(numbers(header.get("attention.head_count")), default=0)
+    head = header.number("attention.key_length") or (header.number("embedding_length") // heads if heads > 0 else 0)
+    if sum(sections) > head:
+        raise InvalidGguf("the sections of its rotary embedding are larger than an attention head")
 
 
 def projector(draft: Draft) -> None:

@@ -9,7 +9,7 @@ from server.errors import InvalidGguf
 from server.messages.patchwork import Patch
 from server.store.foreign import clip, values
 from server.store.foreign.draft import Draft, Piece
-from server.store.foreign.qwen25vl import rope_sections
+from server.store.foreign.qwen25vl import check_sections, rope_sections
 
 _SECTIONS = (24, 20, 20, 0)
 _CHANNELS = 3
@@ -31,6 +31,7 @@ _VISION = (
 def text(draft: Draft) -> None:
     family = draft.header.architecture
     sections = rope_sections(draft, "rope.mrope_section") or rope_sections(draft, "mrope_sections") or _SECTIONS
+    check_sections(draft, sections)
     deep = len(draft.whole_numbers("vision.deepstack_visual_indexes"))
     draft.leave("v.", "mm.")
     draft.put_missing(f"{family}.rope.dimension_sections", values.numbers(values.I32, sections))
