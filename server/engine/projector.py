@@ -117,7 +117,9 @@ class Projector:
         """The memory of its weights, which mtmd loads as a whole and does not announce as llama.cpp does."""
         device = read_encoder_device(log.lines)
         is_gpu = device in devices.gpu_names()
-        return Buffer(device=device, kind="weights", bytes=Path(plan.projector_path).stat().st_size, is_gpu=is_gpu)
+        patches = plan.projector_patches
+        size = Path(plan.projector_path).stat().st_size if patches is None else patches.size
+        return Buffer(device=device, kind="weights", bytes=size, is_gpu=is_gpu)
 
     def image(self, pixels: Pixels) -> list[Tokens | Chunk]:
         """What stands for an image in a prompt, from left to right. Raises InvalidRequest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,7 +11,7 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound
+from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound, PunaError
 from server.inference import lookup
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
@@ -83,6 +84,9 @@ class Catalog:
         if endpoint != "show" and path is not None and not (path.is_file() or path.is_symlink()):
             raise lookup.without_weights(raw, path)  # of a link that leads nowhere its owner's sentence says more
         self._remember_details(model)
+        if endpoint != "show":
+            with contextlib.suppress(PunaError):  # told to those who ask for it
+                model.spec()  # the first one may read much of the file's header, which is done here, in a thread
         return Entry(model, self._choice(model))
 
     def _stand_in(self, name: ModelName) -> Model | None:

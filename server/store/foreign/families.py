@@ -7,6 +7,7 @@ compatibility layer, and what llama.cpp's loaders ask for.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -180,8 +181,11 @@ def _family(header: GgufHeader) -> Family | None:
 
 def _finish(header: GgufHeader, change: Callable[[Draft], None]) -> Finished:
     draft = Draft(header)
-    change(draft)
-    return draft.finished()
+    try:
+        change(draft)
+        return draft.finished()
+    except struct.error as error:
+        raise InvalidGguf("a number in its header is too large") from error
 
 
 def is_foreign(header: GgufHeader) -> bool:

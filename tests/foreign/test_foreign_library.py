@@ -1,0 +1,96 @@
+"""A folder of models that Ollama pulled, and a server that runs them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from server.client import Client, file_digest
+from server.errors import PunaError
+from tests.foreign import old
+from tests.foreign.gguf_files import File
+from tests.golden.server import RunningServer, running_server
+
+RUN = ("gptoss", "gemma3", "gemma3-embedding", "qwen25vl")
+PROMPT = "Some text to go on with, and more of it."
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Each family in both forms, under its name and as its name with `-new`."""
+    folder = tmp_path_factory.mktemp("library")
+    with running_server({"OLLAMA_CONTEXT_LENGTH": "512"}) as running, Client(running.base) as client:
+        for name in RUN:
+            make_old, make_new, _ = old.FAMILIES[name]
+            _install(client, name, make_old(), folder)
+            _install(client, f"{name}-new", make_new(), folder)
+        _install(client, "broken", _without_experts(), folder)
+        _install(client, "misshapen", _with_a_wrong_shape(), folder)
+        yield running
+
+
+@pytest.fixture
+def client(library: RunningServer) -> Iterator[Client]:
+    with Client(library.base) as client:
+        yield client
+
+
+def _install(client: Client, name: str, file: File, folder: pathlib.Path) -> None:
+    path = file.write(folder / f"{name}.gguf")
+    digest = file_digest(path)
+    client.upload_blob(path, digest)
+    with client.create({"model": name, "files": {path.name: digest}}) as progress:
+        assert list(progress)[-1] == {"status": "success"}
+
+
+def _without_experts() -> File:
+    whole = old.gptoss()
+    return File("gptoss", whole.keys, {name: data for name, data in whole.tensors.items() if "gate_exps" not in name})
+
+
+def _with_a_wrong_shape() -> File:
+    whole, name = old.gptoss(), "blk.1.attn_q.weight"
+    return File("gptoss", whole.keys, {**whole.tensors, name: whole.tensors[name][:-1]})
+
+
+def answer(client: Client, model: str, **more: Any) -> list[Any]:
+    options = {"temperature": 0, "num_predict": 8, "seed": 1}
+    body = {"model": model, "prompt": PROMPT, "raw": True, "logprobs": True, "options": options, **more}
+    with client.generate(body) as chunks:
+        return [chunk.get("logprobs") for chunk in chunks]
+
+
+@pytest.mark.parametrize("name", ["gptoss", "gemma3", "qwen25vl"])
+def test_it_answers_as_the_file_that_llama_cpp_wants(client: Client, name: str) -> None:
+    """model-store 109"""
+    found = answer(client, name)
+    assert found == answer(client, f"{name}-new")
+    assert found[0]
+
+
+def test_vectors(client: Client) -> None:
+    found = [client.embed({"model": name, "input": PROMPT}) for name in ("gemma3-embedding", "gemma3-embedding-new")]
+    assert found[0]["embeddings"] == found[1]["embeddings"]
+
+
+def test_what_is_shown_is_the_file(client: Client) -> None:
+    """Its own names, and that it can see."""
+    shown = client.show("gemma3")
+    assert shown["details"]["family"] == "gemma3"
+    assert "vision" in shown["capabilities"]
+    assert any(tensor["name"].startswith("v.blk.") for tensor in shown["tensors"])
+    assert client.show("gptoss")["model_info"]["general.architecture"] == "gptoss"
+
+
+def test_one_that_lacks_a_part_is_refused_in_words(client: Client) -> None:
+    with pytest.raises(PunaError, match=r"another engine.*blk.0.ffn_gate_exps.weight is missing"):
+        answer(client, "broken")
+
+
+def test_one_that_llama_cpp_refuses_ends_nothing_but_its_request(client: Client) -> None:
+    with pytest.raises(PunaError, match=r"could not be loaded.*attn_q\.weight"):
+        answer(client, "misshapen")
+    assert answer(client, "gptoss")
