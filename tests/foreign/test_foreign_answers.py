@@ -101,3 +101,26 @@ async def test_the_same_vectors(tmp_path: pathlib.Path, running: Running) -> Non
         async with running(**plan, embedding=True) as runner:
             vectors.append((await runner.embed([PROMPT, "another"])).vectors)
     assert vectors[0] == vectors[1]
+
+
+@pytest.mark.anyio
+async def test_a_projector_from_before_there_were_kinds(
+    models: pathlib.Path, tmp_path: pathlib.Path, running: Running
+) -> None:
+    """Those of the first LLaVA models do not say what they are."""
+    model, eye = models / "vision.gguf", models / "vision-mmproj.gguf"
+    path = tmp_path / "eye.gguf"
+    path.write_bytes(eye.read_bytes().replace(b"clip.projector_type", b"clip.projector_tipe"))
+    found = loadable(read_header(model), read_header(path))
+    assert found.patches is None
+    assert found.projector_patches is not None
+    media = (Media(place=2, data=picture()),)
+    answers = []
+    for plan in (
+        {"projector_path": str(eye)},
+        {"projector_path": str(path), "projector_patches": found.projector_patches},
+    ):
+        async with running(model_path=str(model), **plan) as runner:
+            assert runner.loaded.can_see
+            answers.append(await answer(runner, media=media))
+    assert answers[0] == answers[1]
