@@ -152,7 +152,7 @@ class StepLoop:
         if (generating or shares) and not self._evaluate(generating, shares):
             return
         seen = [(stream, stream.medium) for stream in streams.values()]
-        ready = [(stream, placed) for stream, placed in seen if placed is not None and placed.piece.is_settled]
+        ready = [(stream, placed) for stream, placed in seen if placed is not None and placed.piece.rows is not None]
         if ready:
             self._read_medium(*min(ready, key=lambda pair: pair[0].arrival), beside=len(generating))
 

@@ -41,9 +41,10 @@ def read_image(data: bytes) -> Pixels:
     from PIL import Image as images
     from PIL import ImageOps
 
+    images.MAX_IMAGE_PIXELS = None  # the size is checked here, before anything is decoded
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the size is checked here, and broken notes in a photo are harmless
+            warnings.simplefilter("ignore")  # such as of broken notes in a photo
             with images.open(io.BytesIO(data), formats=FORMATS) as file:
                 width, height = file.size
                 if width * height > MOST_PIXELS:

@@ -75,7 +75,8 @@ class Stream:
     @property
     def text_rest(self) -> int:
         """Those of them that are text and stand before the next medium."""
-        return (self._media[0].span.start if self._media else len(self._pending)) - self._fed
+        end = self._media[0].span.start if self._media else len(self._pending)
+        return max(end - self._fed, 0)
 
     @property
     def has_media(self) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from tests.bench import pull, shapes
+from tests.bench import pull, shapes, vision
 from tests.bench.compat import dialects
 from tests.bench.embedding import embeddings
 from tests.bench.serving import Server, serving
@@ -29,6 +29,7 @@ def main() -> None:
         model = shapes.write(folder / "model.gguf", shapes.HALF_BILLION)
         rates(folder, model)
         embeddings(folder)
+    vision.main()
     model_folder()
     pull.main([])
 

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.engine.layout import Builder, Layout, Piece
 from server.engine.prefix import SequencePool
 from server.engine.vocabulary import Tokens
 
@@ -152,3 +153,109 @@ def test_any_traffic_keeps_tokens_and_cells_together(traffic: list[tuple[list[in
         answer(pool, cells, tokens(*prompt), keep_busy=is_busy)
         for sequence in pool.sequences:
             assert cells.held.get(sequence.number, []) == list(range(sequence.length))
+
+
+# ---- prompts with images ---------------------------------------------------------------------------------------------
+
+
+def image(code: int, size: int, positions: int) -> Piece:
+    zeros = np.zeros((4, size), np.int32)
+    return Piece(code, size, positions, zeros, np.ones_like(zeros))
+
+
+BIG, SMALL = image(-2, 5, 2), image(-3, 1, 1)
+
+
+def prompt_of(*parts: int | Piece) -> Layout:
+    builder = Builder()
+    for part in parts:
+        if isinstance(part, Piece):
+            builder.add_piece(part)
+        else:
+            builder.add_text(tokens(part))
+    return builder.layout()
+
+
+def positions_of(layout: Layout) -> list[int]:
+    """Where each cell stands: the rows of an image all at its beginning, as rotary sections have it in time."""
+    found: list[int] = []
+    at = 0
+    spans = {placed.span.start: placed.span for placed in layout.media}
+    cell = 0
+    while cell < len(layout.tokens):
+        span = spans.get(cell)
+        found += [at] * (span.tokens if span else 1)
+        at += span.positions if span else 1
+        cell += span.tokens if span else 1
+    return found
+
+
+def look(pool: SequencePool, cells: Cells, layout: Layout, *, keep_busy: bool = False) -> tuple[int, int]:
+    """As `answer`, for a prompt with images."""
+    sequence, cached = pool.take(layout.tokens)
+    places = positions_of(layout)
+    assert cells.held.get(sequence.number, []) == places[:cached]
+    assert cached <= len(layout.tokens) - 1
+    assert not any(placed.span.start < cached < placed.span.end for placed in layout.media)
+    assert sequence.spans == [placed.span for placed in layout.media if placed.span.end <= cached]
+    cells.held[sequence.number] = places
+    sequence.extend(layout.tokens[cached:], [placed.span for placed in layout.media if placed.span.start >= cached])
+    if layout.tokens[-1] >= 0:
+        assert sequence.next_position == places[-1] + 1
+    if not keep_busy:
+        pool.release(sequence)
+    return sequence.number, cached
+
+
+def test_an_image_is_found_again_as_a_whole() -> None:
+    cells = Cells()
+    pool = SequencePool(cells, 1, 100)
+    look(pool, cells, prompt_of(1, BIG, 2, 3))
+    assert look(pool, cells, prompt_of(1, BIG, 2, 3, 4)) == (0, 8)
+    assert look(pool, cells, prompt_of(1, SMALL, 2, 3)) == (0, 1), "another image in its place"
+    assert look(pool, cells, prompt_of(1, SMALL, 9, BIG)) == (0, 2)
+    assert look(pool, cells, prompt_of(1, SMALL, 9, BIG)) == (0, 3), "the last rows are wanted again, so all of it"
+
+
+def test_text_behind_an_image_stands_where_its_positions_end() -> None:
+    cells = Cells()
+    pool = SequencePool(cells, 1, 100)
+    look(pool, cells, prompt_of(1, BIG, 2, 3), keep_busy=True)
+    (sequence,) = pool.sequences
+    assert (sequence.position(1), sequence.position(6), sequence.position(8)) == (1, 3, 5)
+    assert [sequence.boundary(length) for length in range(9)] == [0, 1, 1, 1, 1, 1, 6, 7, 8]
+
+
+def test_an_image_is_shared_with_a_stream_that_runs() -> None:
+    cells = Cells()
+    pool = SequencePool(cells, 2, 100)
+    look(pool, cells, prompt_of(1, BIG, 2, 3, 4), keep_busy=True)
+    assert look(pool, cells, prompt_of(1, BIG, 2, 3, 9)) == (1, 8)
+    assert cells.shared == [(0, 1, 5)]
+
+
+def test_an_image_that_was_half_read_is_read_anew() -> None:
+    cells = Cells()
+    pool = SequencePool(cells, 1, 100)
+    layout = prompt_of(1, BIG, 2)
+    sequence, _ = pool.take(layout.tokens)
+    sequence.extend(layout.tokens[:4], [layout.media[0].span])
+    cells.held[0] = positions_of(layout)[:4]
+    pool.release(sequence)
+    assert look(pool, cells, layout) == (0, 1)
+
+
+parts = st.lists(st.sampled_from([1, 2, BIG, SMALL]), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(parts, st.booleans()), max_size=30))
+def test_any_traffic_with_images_keeps_tokens_and_cells_together(traffic: list[tuple[list[int | Piece], bool]]) -> None:
+    cells = Cells()
+    pool = SequencePool(cells, 3, 100)
+    for prompt, is_busy in traffic:
+        if not pool.has_free():
+            pool.release(min((s for s in pool.sequences if s.is_busy), key=lambda s: s.last_use))
+        look(pool, cells, prompt_of(*prompt), keep_busy=is_busy)
+        for sequence in pool.sequences:
+            assert len(cells.held.get(sequence.number, [])) == sequence.length
+            assert all(span.start < sequence.length for span in sequence.spans)
