@@ -212,6 +212,48 @@ def olmo3() -> File:
     return File("olmo3", called(new, "olmo3"), new.tensors)
 
 
+def qwen35() -> File:
+    new, eye = stock.qwen35(), stock.qwen35_projector()
+    keys = dict(new.keys)
+    keys |= {"qwen35.rope.dimension_sections": [4, 6, 6], "qwen35.attention.head_count_kv": [0, 0, 0, 1]}
+    keys |= vision_keys("qwen35", eye, *SIZES[:-1], "spatial_merge_size")
+    keys |= {"qwen35.vision.num_channels": 3, "qwen35.rope.mrope_interleaved": True}
+    guesses = {"mtp.fc.weight": np.ones((4, 4), np.float32), "mtp.layers.0.attn_norm.weight": np.ones(4, np.float32)}
+    text = {name.removesuffix(".bias") if ".ssm_dt." in name else name: data for name, data in new.tensors.items()}
+    seeing = {name: data for name, data in qwen3vl().tensors.items() if name.startswith("v.") and "deep" not in name}
+    return File("qwen35", keys, text | guesses | seeing)
+
+
+def gemma4() -> File:
+    new, eye = stock.gemma4(), stock.gemma4_projector()
+    keys = new.keys | {"tokenizer.ggml.model": "llama"}
+    keys |= vision_keys("gemma4", eye, *SIZES, "feed_forward_length", "projector.scale_factor")
+    text = renamed(new.tensors, (".ffn_down_exps.scale", ".ffn_gate_inp.per_expert_scale"))
+    parts = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_gate", "ffn_up", "ffn_down")
+    names = [f"v.blk.{block}.{part}" for block in range(stock.EYE_LAYERS) for part in parts] + ["mm.input_projection"]
+    ends = ("input_min", "input_max", "output_min", "output_max")
+    none = np.zeros(1, np.float32)
+    together = np.concatenate([eye.tensors.get(f"{name}.{end}", none) for name in names for end in ends])
+    seeing = {name: data for name, data in eye.tensors.items() if not name.endswith(ends)}
+    seeing |= {"v.clamp_data": together, "v.patch_embd.weight": half(seeing["v.patch_embd.weight"])}
+    hearing = {"a.conv.weight": np.ones((4, 4), np.float32), "mm.a.fc.weight": np.ones((4, 4), np.float32)}
+    return File("gemma4", keys, hearing | text | seeing)
+
+
+def glm4moelite() -> File:
+    new = stock.deepseek2()
+    gone = ("expert_group_count", "expert_group_used_count")
+    keys = without(called(new, "glm4moelite"), *(f"glm4moelite.{key}" for key in gone))
+    keys = without(keys, "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+    ends = [keys["tokenizer.ggml.eos_token_id"], new.keys["tokenizer.ggml.eot_token_id"]]
+    keys |= {"tokenizer.ggml.eos_token_ids": [*ends, new.keys["tokenizer.ggml.eom_token_id"]]}
+    head, latent = new.keys["deepseek2.attention.key_length_mla"], new.keys["deepseek2.attention.value_length"]
+    turned = {"head_count_kv": stock.HEADS, "key_length": head, "value_length": head}
+    turned |= {"key_length_mla": new.keys["deepseek2.attention.key_length"], "value_length_mla": latent}
+    keys |= {f"glm4moelite.attention.{key}": value for key, value in turned.items()}
+    return File("glm4moelite", keys | {"tokenizer.ggml.pre": "default"}, new.tensors)
+
+
 # Name of the old one -> (the old one, the one that llama.cpp wants, its projector)
 Made = Callable[[], File]
 FAMILIES: dict[str, tuple[Made, Made, Made | None]] = {
@@ -225,4 +267,7 @@ FAMILIES: dict[str, tuple[Made, Made, Made | None]] = {
     "mistral3": (mistral3, stock.mistral3, stock.mistral3_projector),
     "lfm2": (lfm2, stock.lfm2, None),
     "olmo3": (olmo3, stock.olmo2, None),
+    "qwen35": (qwen35, stock.qwen35, stock.qwen35_projector),
+    "gemma4": (gemma4, stock.gemma4, stock.gemma4_projector),
+    "glm4moelite": (glm4moelite, stock.deepseek2, None),
 }

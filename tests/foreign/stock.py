@@ -240,6 +240,137 @@ def olmo2() -> File:
     return File("olmo2", keys | byte_pairs("dbrx"), weights(names))
 
 
+def qwen35() -> File:
+    layers, state, groups, heads = 4, 16, 2, 4  # every fourth layer has a cache, the others a state
+    keys_width, inner = state * groups, state * heads
+    names = _base(output=True)
+    for block in range(layers):
+        at = f"blk.{block}"
+        names |= _feed_forward(at)
+        names |= {f"{at}.attn_norm.weight": (WIDTH,), f"{at}.post_attention_norm.weight": (WIDTH,)}
+        del names[f"{at}.ffn_norm.weight"]
+        if block == layers - 1:
+            names |= _attention(at) | _normed_heads(at) | {f"{at}.attn_q.weight": (2 * HEADS * HEAD, WIDTH)}
+            continue
+        names |= {
+            f"{at}.attn_qkv.weight": (2 * keys_width + inner, WIDTH),
+            f"{at}.attn_gate.weight": (inner, WIDTH),
+            f"{at}.ssm_conv1d.weight": (2 * keys_width + inner, 4),
+            f"{at}.ssm_dt.bias": (heads,),
+            f"{at}.ssm_a": (heads,),
+            f"{at}.ssm_beta.weight": (heads, WIDTH),
+            f"{at}.ssm_alpha.weight": (heads, WIDTH),
+            f"{at}.ssm_norm.weight": (state,),
+            f"{at}.ssm_out.weight": (WIDTH, inner),
+        }
+    keys = _keys(
+        "qwen35",
+        block_count=layers,
+        attention__key_length=HEAD,
+        attention__value_length=HEAD,
+        rope__freq_base=1e6,
+        rope__dimension_count=HEAD,
+        rope__dimension_sections=[4, 6, 6, 0],
+        ssm__conv_kernel=4,
+        ssm__state_size=state,
+        ssm__group_count=groups,
+        ssm__time_step_rank=heads,
+        ssm__inner_size=inner,
+        full_attention_interval=4,
+    )
+    tensors = weights(names)
+    fading = {name: -abs(data) for name, data in tensors.items() if name.endswith(".ssm_a")}  # what is kept fades
+    return File("qwen35", keys | byte_pairs("qwen35"), tensors | fading)
+
+
+def gemma4() -> File:
+    experts, inner = 4, 32
+    names: dict[str, Shape] = _base() | {"rope_freqs.weight": (HEAD // 2,)}
+    for block in range(LAYERS):
+        at = f"blk.{block}"
+        names |= _attention(at) | _feed_forward(at) | _normed_heads(at)
+        norms = ("post_attention_norm", "post_ffw_norm", "pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2")
+        names |= {f"{at}.{norm}.weight": (WIDTH,) for norm in norms}
+        names |= {
+            f"{at}.ffn_gate_inp.weight": (experts, WIDTH),
+            f"{at}.ffn_gate_inp.scale": (WIDTH,),
+            f"{at}.ffn_gate_exps.weight": (experts, inner, WIDTH),
+            f"{at}.ffn_up_exps.weight": (experts, inner, WIDTH),
+            f"{at}.ffn_down_exps.weight": (experts, WIDTH, inner),
+            f"{at}.ffn_down_exps.scale": (experts,),
+        }
+    keys = _keys(
+        "gemma4",
+        attention__key_length=HEAD,
+        attention__value_length=HEAD,
+        attention__key_length_swa=HEAD,
+        attention__value_length_swa=HEAD,
+        attention__sliding_window=16,
+        attention__sliding_window_pattern=[True, False],
+        embedding_length_per_layer_input=0,
+        expert_count=experts,
+        expert_used_count=2,
+        expert_feed_forward_length=inner,
+        rope__freq_base=1e6,
+        rope__freq_base_swa=1e4,
+        rope__dimension_count=HEAD,
+        rope__dimension_count_swa=HEAD,
+    )
+    words = byte_pairs("gemma4") | {"tokenizer.ggml.model": "gemma4", "tokenizer.ggml.scores": [0.0] * WORDS}
+    return File("gemma4", keys | words, weights(names))
+
+
+def deepseek2() -> File:
+    latent, rotated, plain, experts, inner = 32, 16, 16, 4, 32
+    head = plain + rotated
+    names = _base(output=True)
+    for block in range(LAYERS):
+        at = f"blk.{block}"
+        names |= {
+            f"{at}.attn_norm.weight": (WIDTH,),
+            f"{at}.attn_q_a.weight": (latent, WIDTH),
+            f"{at}.attn_q_a_norm.weight": (latent,),
+            f"{at}.attn_q_b.weight": (HEADS * head, latent),
+            f"{at}.attn_kv_a_mqa.weight": (latent + rotated, WIDTH),
+            f"{at}.attn_kv_a_norm.weight": (latent,),
+            f"{at}.attn_k_b.weight": (HEADS, latent, plain),
+            f"{at}.attn_v_b.weight": (HEADS, head, latent),
+            f"{at}.attn_output.weight": (WIDTH, HEADS * head),
+            f"{at}.ffn_norm.weight": (WIDTH,),
+        }
+        if not block:
+            names |= _feed_forward(at)
+            continue
+        names |= {f"{at}.ffn_gate_inp.weight": (experts, WIDTH), f"{at}.exp_probs_b.bias": (experts,)}
+        for part in ("gate", "up", "down"):
+            rows, columns = (WIDTH, inner) if part == "down" else (inner, WIDTH)
+            names[f"{at}.ffn_{part}_exps.weight"] = (experts, rows, columns)
+            names[f"{at}.ffn_{part}_shexp.weight"] = (rows, columns)
+    keys = _keys(
+        "deepseek2",
+        attention__q_lora_rank=latent,
+        attention__kv_lora_rank=latent,
+        attention__key_length=latent + rotated,
+        attention__value_length=latent,
+        attention__key_length_mla=head,
+        attention__value_length_mla=head,
+        rope__dimension_count=rotated,
+        rope__freq_base=1e6,
+        leading_dense_block_count=1,
+        expert_count=experts,
+        expert_used_count=2,
+        expert_shared_count=1,
+        expert_group_count=1,
+        expert_group_used_count=1,
+        expert_feed_forward_length=inner,
+        expert_weights_scale=1.8,
+        expert_weights_norm=True,
+        expert_gating_func=2,
+    )
+    ends = {"tokenizer.ggml.eot_token_id": WORDS - 3, "tokenizer.ggml.eom_token_id": WORDS - 4}
+    return File("deepseek2", keys | byte_pairs("glm4") | ends, weights(names))
+
+
 # ---- what sees -------------------------------------------------------------------------------------------------------
 
 EYE, EYE_HEADS, EYE_FEED_FORWARD, EYE_LAYERS = 32, 2, 48, 2
@@ -351,3 +482,34 @@ def mistral3_projector() -> File:
     keys = _clip("pixtral", 14, 112, **colours, **more)
     tensors = _rounded(weights(names), "v.patch_embd.weight")
     return File("clip", keys, tensors | {"v.token_embd.img_break": np.zeros(WIDTH, np.float32)})
+
+
+def qwen35_projector() -> File:
+    """As that of Qwen 3 VL, with nothing for layers in between."""
+    other = qwen3vl_projector()
+    tensors = {name: data for name, data in other.tensors.items() if "deepstack" not in name}
+    return File("clip", {**other.keys, "clip.vision.is_deepstack_layers": [False, False]}, tensors)
+
+
+def gemma4_projector() -> File:
+    patches = 64  # of the longest row
+    names: dict[str, Shape] = {"v.patch_embd.weight": (EYE, 3, 16, 16), "v.position_embd.weight": (2, patches, EYE)}
+    names |= {"v.std_bias": (EYE,), "v.std_scale": (EYE,)}
+    names |= _linear("mm.input_projection", WIDTH, EYE, bias=False)
+    clamped = ["mm.input_projection"]
+    for block in range(EYE_LAYERS):
+        at = f"v.blk.{block}"
+        for norm in ("ln1", "ln2", "attn_post_norm", "ffn_post_norm"):
+            names |= _norm(f"{at}.{norm}", bias=False)
+        names |= {f"{at}.attn_{part}_norm.weight": (EYE // EYE_HEADS,) for part in "qk"}
+        for part in ("gate", "up"):
+            names |= _linear(f"{at}.ffn_{part}", EYE_FEED_FORWARD, EYE, bias=False)
+        names |= _linear(f"{at}.ffn_down", EYE, EYE_FEED_FORWARD, bias=False)
+        for part in ("q", "k", "v", "out"):
+            names |= _linear(f"{at}.attn_{part}", EYE, EYE, bias=False)
+        clamped.append(f"{at}.attn_q")
+    colours = {"clip__vision__image_mean": [0.0] * 3, "clip__vision__image_std": [1.0] * 3}
+    keys = _clip("gemma4v", 16, 224, **colours, clip__vision__projector__scale_factor=2)
+    ends = {"input_min": -0.5, "input_max": 0.75, "output_min": -1.25, "output_max": 1.5}
+    clamps = {f"{name}.{end}": np.array([value], np.float32) for name in clamped for end, value in ends.items()}
+    return File("clip", keys, _rounded(weights(names), "v.patch_embd.weight") | clamps)

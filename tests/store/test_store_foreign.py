@@ -20,7 +20,7 @@ EPSILON = {"attention.layer_norm_rms_epsilon": 0.000001}
         ("gptoss", {}, (), "ffn_gate_exps.weight is missing"),
         ("gemma3", EPSILON, (), ""),
         ("gemma3", EPSILON, ("dense.0.weight",), "dense.0.weight has 1 dimensions"),
-        ("glm4moelite", {}, (), "architecture is glm4moelite"),
+        ("glm4moelite", {}, (), "attention.kv_lora_rank is missing"),
         ("mllama", {}, (), "architecture is mllama"),
         ("llama4", {}, ("v.patch_embd.weight",), "vision"),
         ("lfm2", {}, ("output_norm.weight",), "ffn_gate.weight is missing"),

@@ -19,8 +19,9 @@ _SIZES = (
 MOST_BLOCKS = 512
 
 
-def begin(draft: Draft, projector_type: str, colours: Colours, activation: str) -> None:
-    """Keep what sees, under the keys that projectors have. `activation` is "use_gelu" or "use_silu"."""
+def begin(draft: Draft, projector_type: str, colours: Colours, activation: str = "") -> None:
+    """Keep what sees, under the keys that projectors have. `activation` is "use_gelu", "use_silu", or nothing for the
+    usual one."""
     family = draft.header.architecture
     width = draft.number("embedding_length")
     draft.take("v.", "mm.")
@@ -33,7 +34,8 @@ def begin(draft: Draft, projector_type: str, colours: Colours, activation: str) 
     draft.put_missing("clip.vision.image_std", values.numbers(values.F32, deviation))
     draft.put("clip.vision.projection_dim", values.u32(width))
     draft.put("clip.has_vision_encoder", values.flag(True))
-    draft.put(f"clip.{activation}", values.flag(True))
+    if activation:
+        draft.put(f"clip.{activation}", values.flag(True))
     draft.put("clip.projector_type", values.text(projector_type))
     draft.put("general.architecture", values.text("clip"))
     draft.put("general.type", values.text("mmproj"))

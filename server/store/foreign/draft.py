@@ -116,15 +116,18 @@ class Draft:
         """A whole number above zero that the file must have."""
         value = self.header.number(key)
         if not 0 < value < 2**31:
-            raise InvalidGguf(f"the key {self.header.architecture}.{key} is missing or cannot be used")
+            raise InvalidGguf(f"the key {self._full(key)} is missing or cannot be used")
         return value
 
     def whole_numbers(self, key: str) -> list[int]:
         """A list of small whole numbers, empty where the file has none."""
         found = self.header.array(key) if self.header.get(key) is not None else []
         if not all(isinstance(each, int) and not isinstance(each, bool) and 0 <= each < 2**31 for each in found):
-            raise InvalidGguf(f"the key {self.header.architecture}.{key} holds something other than whole numbers")
+            raise InvalidGguf(f"the key {self._full(key)} holds something other than whole numbers")
         return found
+
+    def _full(self, key: str) -> str:
+        return key if key.startswith("tokenizer.") else f"{self.header.architecture}.{key}"
 
     # ---- tensors ---------------------------------------------------------------------------------------------------
 
@@ -159,6 +162,14 @@ class Draft:
                 raise InvalidGguf(f"two of its tensors would be named {new}")
             renamed[new] = piece
         self.tensors = renamed
+
+    def rename_ends(self, words: Mapping[str, str]) -> None:
+        """Give the names that end so another end."""
+        ends = {name: end for name in self.tensors for end in words if name.endswith(end)}
+        self.tensors = {
+            name.removesuffix(ends[name]) + words[ends[name]] if name in ends else name: piece
+            for name, piece in self.tensors.items()
+        }
 
     def first_rows(self, name: str, rows: int) -> None:
         """Keep the first rows of a matrix."""
@@ -209,6 +220,10 @@ class Draft:
         for name, piece in self.tensors.items():
             yield Patch(_tensor_entry(name, piece, offset))
             offset += -(-piece.size // self.header.alignment) * self.header.alignment
+
+    def read(self, patch: Patch) -> bytes:
+        """The bytes of a place in the file."""
+        return self._bytes([patch])
 
     def _bytes(self, patches: Sequence[Patch]) -> bytes:
         """What the head of the new file is."""

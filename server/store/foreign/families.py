@@ -15,14 +15,14 @@ from weakref import WeakKeyDictionary
 
 from server.errors import InvalidGguf, Unsupported
 from server.messages.patchwork import Patchwork
-from server.store.foreign import gemma3, gemma3n, gptoss, mistral3, qwen3vl, qwen25vl, small
+from server.store.foreign import gemma3, gemma3n, gemma4, gptoss, mistral3, qwen3vl, qwen25vl, qwen35, small
 from server.store.foreign.draft import Draft, Finished
 from server.store.gguf import GgufHeader
 from server.store.gguf_shape import check_loadable
 
 ADVICE = "this model was built for another engine; get a GGUF build made for llama.cpp, for example from hf.co"
 _ENCODERS = ("v.", "mm.", "a.")
-_UNKNOWN = frozenset({"glm4moelite", "mllama", "glmocr", "deepseekocr", "nemotron_h_omni"})
+_UNKNOWN = frozenset({"mllama", "glmocr", "deepseekocr", "nemotron_h_omni"})
 
 
 class Translation(NamedTuple):
@@ -91,6 +91,14 @@ def _is_mistral3(header: GgufHeader) -> bool:
     return _has_encoder(header) or any(header.get(key) is not None for key in keys)
 
 
+def _is_gemma4(header: GgufHeader) -> bool:
+    if header.architecture != "gemma4":
+        return False
+    is_misnamed = header.text("tokenizer.ggml.model") == "llama"
+    scaled = any(tensor.name.endswith(".per_expert_scale") for tensor in header.tensors)
+    return is_misnamed or scaled or _has_encoder(header)
+
+
 def _is_lfm2(header: GgufHeader) -> bool:
     is_old = _has(header, "output_norm.weight") and not _has(header, "token_embd_norm.weight")
     return header.architecture == "lfm2" and is_old and not _has_encoder(header)
@@ -107,6 +115,9 @@ FAMILIES: tuple[Family, ...] = (
     Family(_is_mistral3, mistral3.text, mistral3.projector),
     Family(_is_lfm2, small.lfm2),
     Family(_named("olmo3"), small.olmo3),
+    Family(qwen35.is_foreign, qwen35.text, qwen35.projector),
+    Family(_is_gemma4, gemma4.text, gemma4.projector),
+    Family(_named("glm4moelite"), small.glm4_lite),
     Family(small.is_bare_llama3, small.llama3),
 )
 

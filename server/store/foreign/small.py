@@ -21,6 +21,28 @@ def olmo3(draft: Draft) -> None:
     draft.become("olmo2")
 
 
+def glm4_lite(draft: Draft) -> None:
+    """GLM 4.7 Flash: attention of DeepSeek 2, with the sizes of a head and of what is cached the other way round."""
+    latent, rotated = draft.number("attention.kv_lora_rank"), draft.number("rope.dimension_count")
+    head = draft.number("attention.key_length")
+    ends = draft.whole_numbers("tokenizer.ggml.eos_token_ids")
+    draft.become("deepseek2")
+    attention = {
+        "head_count_kv": 1,
+        "key_length": latent + rotated,
+        "value_length": latent,
+        "key_length_mla": head,
+        "value_length_mla": head,
+    }
+    for key, value in attention.items():
+        draft.put(f"deepseek2.attention.{key}", values.u32(value))
+    draft.put_missing("deepseek2.expert_group_count", values.u32(1))
+    draft.put_missing("deepseek2.expert_group_used_count", values.u32(1))
+    draft.put("tokenizer.ggml.pre", values.text("glm4"))
+    for name, end in zip(("eot", "eom"), ends[1:], strict=False):
+        draft.put_missing(f"tokenizer.ggml.{name}_token_id", values.u32(end))
+
+
 def is_bare_llama3(header: GgufHeader) -> bool:
     """A Llama 3 that does not say how it cuts texts into words."""
     if header.architecture != "llama" or header.text("tokenizer.ggml.model") != "gpt2":
