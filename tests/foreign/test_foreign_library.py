@@ -56,12 +56,12 @@ def _with_a_wrong_shape() -> File:
     return File("gptoss", whole.keys, {**whole.tensors, name: whole.tensors[name][:-1]})
 
 
-def answer(client: Client, model: str, **more: Any) -> list[tuple[list[int], float]]:
-    """The bytes of each token, and how likely it was."""
+def answer(client: Client, model: str, **more: Any) -> list[tuple[str, float]]:
+    """The text of each token, and how likely it was."""
     options = {"temperature": 0, "num_predict": 8, "seed": 1}
     body = {"model": model, "prompt": PROMPT, "raw": True, "logprobs": True, "options": options, **more}
     with client.generate(body) as chunks:
-        return [(each["bytes"], each["logprob"]) for chunk in chunks for each in chunk.get("logprobs") or ()]
+        return [(each["token"], each["logprob"]) for chunk in chunks for each in chunk.get("logprobs") or ()]
 
 
 @pytest.mark.parametrize("name", [name for name in RUN if name != "gemma3-embedding"])
