@@ -21,11 +21,8 @@ class File:
     keys: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def with_keys(self, **changes: Any) -> File:
-        """Dots are written as `__`; None takes a key away."""
-        named = {key.replace("__", "."): value for key, value in changes.items()}
-        keys = {**self.keys, **named}
-        return replace(self, keys={key: value for key, value in keys.items() if value is not None})
+    def with_tensors(self, **changes: np.ndarray) -> File:
+        return replace(self, tensors={**self.tensors, **changes})
 
     def write(self, path: pathlib.Path) -> pathlib.Path:
         writer = gguf.GGUFWriter(path, self.architecture)
@@ -117,7 +114,8 @@ def byte_pairs(pre: str, count: int = WORDS) -> dict[str, Any]:
     }
 
 
-_PAIRS = (("t", "h"), ("Ġ", "a"), ("1", "2"), ("1", "1"), ("Ġ", "B"))
+# Some reach across what one family of models cuts and another does not.
+_PAIRS = (("t", "h"), ("Ġ", "a"), ("1", "2"), ("1", "1"), ("Ġ", "B"), ("d", "W"))
 
 
 def _byte_letters() -> list[str]:

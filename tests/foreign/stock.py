@@ -321,7 +321,7 @@ def gemma4() -> File:
 
 
 def deepseek2() -> File:
-    latent, rotated, plain, experts, inner = 32, 16, 16, 4, 32
+    latent, rotated, plain, experts, inner = 32, 16, 24, 4, 32
     head = plain + rotated
     names = _base(output=True)
     for block in range(LAYERS):

@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from server.engine.patchwork import can_stream
 from server.messages.frames import Delta, Media
 from server.messages.options import SamplingOptions
+from server.messages.patchwork import Patch, Patchwork
 from server.runner import Runner
 from server.store.foreign import loadable
 from server.store.gguf import read_header
 from tests.foreign import old
 from tests.foreign.conftest import Running
 
-PROMPT = "A text that 1112 models read, and that is long enough for windows: one two three four five six."
+PROMPT = (
+    "A text that 1112 models of the oldWorld read, and that is long enough for windows: one two three four five six."
+)
 GREEDY = SamplingOptions(temperature=0.0, seed=1)
 TOKENS = 12
 
@@ -123,4 +127,23 @@ async def test_a_projector_from_before_there_were_kinds(
         async with running(model_path=str(model), **plan) as runner:
             assert runner.loaded.can_see
             answers.append(await answer(runner, media=media))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.anyio
+async def test_a_model_that_cannot_be_streamed_is_written(tmp_path: pathlib.Path, running: Running) -> None:
+    """Windows has no streams that a program could fill; one that is not plain is written everywhere."""
+    path = old.gptoss().write(tmp_path / "old.gguf")
+    plan = translated(path)
+    first, *others = plan["model_patches"].patches
+    assert first.data
+    turned = [Patch(offset=each.offset, size=each.size, unit=each.size, order=(0,)) for each in others if not each.data]
+    mixed = iter(turned)
+    patches = (first, *(each if each.data else next(mixed) for each in others))
+    written = Patchwork(plan["model_patches"].source, patches)
+    assert not can_stream(written)
+    answers = []
+    for work in (plan["model_patches"], written):
+        async with running(model_path=str(path), model_patches=work) as runner:
+            answers.append(await answer(runner))
     assert answers[0] == answers[1]
