@@ -16,8 +16,10 @@ from server.registry.parts import layout
 from server.store import Store
 from server.store.blobs import Blobs
 from server.store.gguf import read_header_prefix
+from server.store.manifest import PROJECTOR
 from tests.registry.conftest import World, make_world, until
 from tests.registry.hostile import Answer, Asked, HostileRegistry, digest_of
+from tests.store.projector_builder import projector_file
 
 pytestmark = pytest.mark.anyio
 
@@ -289,8 +291,20 @@ async def test_a_preview_reads_the_header_alone(world: World, models: pathlib.Pa
     assert header is not None
     assert (header.architecture, header.file_size) == ("llama", len(data))
     assert preview.total_bytes == len(data) + 2
+    assert (preview.projector_prefix, preview.projector_bytes) == (b"", 0)
     assert sum(end - begin for begin, end in (a.span for a in world.remote.blob_requests())) <= 1024 * 1024
     assert world.files == []
+
+
+async def test_a_preview_reads_the_first_projector_too(world: World, models: pathlib.Path) -> None:
+    data, seeing = (models / "scripted.gguf").read_bytes(), projector_file().encoded()
+    other = projector_file(image_size=56).encoded()
+    projectors = [{**world.remote.add(each), "mediaType": PROJECTOR} for each in (seeing, other)]
+    world.remote.publish(*projectors, world.remote.add(data))
+    preview = await world.registry.preview(world.name(), insecure=True)
+    assert (preview.projector_prefix, preview.projector_bytes) == (seeing, len(seeing))
+    assert preview.weights_bytes == len(data)
+    assert preview.total_bytes == len(data) + len(seeing) + len(other) + 2
 
 
 def test_blobs_tell_their_space(tmp_path: pathlib.Path) -> None:
