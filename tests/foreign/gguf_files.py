@@ -15,7 +15,7 @@ Shape = tuple[int, ...]  # rows first, as numpy has it
 
 @dataclass(frozen=True)
 class File:
-    """Values: text, bool, int (u32), float (f32), lists of one of them, and lists of int (i32)."""
+    """Values: text, bool, int (u32), float (f32), bytes, lists of one of them, and lists of int (i32)."""
 
     architecture: str
     keys: dict[str, Any] = field(default_factory=dict)
@@ -35,6 +35,8 @@ class File:
                 writer.add_float32(key, value)
             elif isinstance(value, str):
                 writer.add_string(key, value)
+            elif isinstance(value, bytes):
+                writer.add_key_value(key, value, gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT8)
             else:
                 writer.add_array(key, value)
         for name, data in self.tensors.items():
@@ -115,7 +117,7 @@ def byte_pairs(pre: str, count: int = WORDS) -> dict[str, Any]:
 
 
 # Some reach across what one family of models cuts and another does not.
-_PAIRS = (("t", "h"), ("Ġ", "a"), ("1", "2"), ("1", "1"), ("Ġ", "B"), ("d", "W"))
+_PAIRS = (("t", "h"), ("Ġ", "a"), ("1", "2"), ("1", "1"), ("Ġ", "B"), ("d", "W"), ("(", "w"))
 
 
 def _byte_letters() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -219,9 +220,35 @@ def qwen35() -> File:
     keys |= vision_keys("qwen35", eye, *SIZES[:-1], "spatial_merge_size")
     keys |= {"qwen35.vision.num_channels": 3, "qwen35.rope.mrope_interleaved": True}
     guesses = {"mtp.fc.weight": np.ones((4, 4), np.float32), "mtp.layers.0.attn_norm.weight": np.ones(4, np.float32)}
-    text = {name.removesuffix(".bias") if ".ssm_dt." in name else name: data for name, data in new.tensors.items()}
+    text = steps(new.tensors)
     seeing = {name: data for name, data in qwen3vl().tensors.items() if name.startswith("v.") and "deep" not in name}
     return File("qwen35", keys, text | guesses | seeing)
+
+
+def qwen35moe() -> File:
+    new = stock.qwen35("qwen35moe")
+    keys = without(new.keys, "qwen35moe.rope.dimension_sections")
+    return File("qwen35moe", keys | {"qwen35moe.rope.mrope_section": [4, 6, 6]}, steps(new.tensors))
+
+
+def qwen3next() -> File:
+    new = stock.qwen35("qwen3next")
+    return File("qwen3next", new.keys | {"qwen3next.attention.head_count_kv": [0, 0, 0, 1]}, steps(new.tensors))
+
+
+def steps(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removesuffix(".bias") if ".ssm_dt." in name else name: data for name, data in tensors.items()}
+
+
+def llama3() -> File:
+    new = stock.llama3()
+    return File("llama", without(new.keys, "tokenizer.ggml.pre", "tokenizer.ggml.eot_token_id"), new.tensors)
+
+
+def bert() -> File:
+    new = stock.bert()
+    letters = list(base64.b64encode(stock.CHARACTERS).decode())
+    return File("bert", new.keys | {"tokenizer.ggml.precompiled_charsmap": letters}, new.tensors)
 
 
 def gemma4() -> File:
@@ -268,6 +295,10 @@ FAMILIES: dict[str, tuple[Made, Made, Made | None]] = {
     "lfm2": (lfm2, stock.lfm2, None),
     "olmo3": (olmo3, stock.olmo2, None),
     "qwen35": (qwen35, stock.qwen35, stock.qwen35_projector),
+    "qwen35moe": (qwen35moe, lambda: stock.qwen35("qwen35moe"), None),
+    "qwen3next": (qwen3next, lambda: stock.qwen35("qwen3next"), None),
+    "bert": (bert, stock.bert, None),
+    "llama3": (llama3, stock.llama3, None),
     "gemma4": (gemma4, stock.gemma4, stock.gemma4_projector),
     "glm4moelite": (glm4moelite, stock.deepseek2, None),
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.foreign.gguf_files import WORDS, File, Shape, byte_pairs, packed, pieces, weights
 
+CHARACTERS = (1024).to_bytes(4, "little") + bytes(1024 + 2)  # a table that changes none
 WIDTH, HEADS, HEAD, FEED_FORWARD, LAYERS = 64, 2, 32, 96, 2
 
 
@@ -240,15 +241,27 @@ def olmo2() -> File:
     return File("olmo2", keys | byte_pairs("dbrx"), weights(names))
 
 
-def qwen35() -> File:
+def _experts(at: str, inner: int = 32, experts: int = 4) -> dict[str, Shape]:
+    names: dict[str, Shape] = {
+        f"{at}.ffn_gate_inp.weight": (experts, WIDTH),
+        f"{at}.ffn_gate_inp_shexp.weight": (WIDTH,),
+    }
+    for part in ("gate", "up", "down"):
+        rows, columns = (WIDTH, inner) if part == "down" else (inner, WIDTH)
+        names[f"{at}.ffn_{part}_exps.weight"] = (experts, rows, columns)
+        names[f"{at}.ffn_{part}_shexp.weight"] = (rows, columns)
+    return names
+
+
+def qwen35(family: str = "qwen35") -> File:
     layers, state, groups, heads = 4, 16, 2, 4  # every fourth layer has a cache, the others a state
     keys_width, inner = state * groups, state * heads
     names = _base(output=True)
     for block in range(layers):
         at = f"blk.{block}"
-        names |= _feed_forward(at)
+        names |= _feed_forward(at) if family == "qwen35" else _experts(at)
         names |= {f"{at}.attn_norm.weight": (WIDTH,), f"{at}.post_attention_norm.weight": (WIDTH,)}
-        del names[f"{at}.ffn_norm.weight"]
+        names.pop(f"{at}.ffn_norm.weight", None)
         if block == layers - 1:
             names |= _attention(at) | _normed_heads(at) | {f"{at}.attn_q.weight": (2 * HEADS * HEAD, WIDTH)}
             continue
@@ -258,19 +271,23 @@ def qwen35() -> File:
             f"{at}.ssm_conv1d.weight": (2 * keys_width + inner, 4),
             f"{at}.ssm_dt.bias": (heads,),
             f"{at}.ssm_a": (heads,),
-            f"{at}.ssm_beta.weight": (heads, WIDTH),
-            f"{at}.ssm_alpha.weight": (heads, WIDTH),
             f"{at}.ssm_norm.weight": (state,),
             f"{at}.ssm_out.weight": (WIDTH, inner),
         }
+        parts = {"ba": 2 * heads} if family == "qwen3next" else {"beta": heads, "alpha": heads}
+        names |= {f"{at}.ssm_{part}.weight": (rows, WIDTH) for part, rows in parts.items()}
+    more: dict[str, Any] = {} if family == "qwen3next" else {"rope__dimension_sections": [4, 6, 6, 0]}
+    if family != "qwen35":
+        more |= {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 32}
+        more |= {"expert_shared_feed_forward_length": 32}
     keys = _keys(
-        "qwen35",
+        family,
+        **more,
         block_count=layers,
         attention__key_length=HEAD,
         attention__value_length=HEAD,
         rope__freq_base=1e6,
         rope__dimension_count=HEAD,
-        rope__dimension_sections=[4, 6, 6, 0],
         ssm__conv_kernel=4,
         ssm__state_size=state,
         ssm__group_count=groups,
@@ -280,7 +297,21 @@ def qwen35() -> File:
     )
     tensors = weights(names)
     fading = {name: -abs(data) for name, data in tensors.items() if name.endswith(".ssm_a")}  # what is kept fades
-    return File("qwen35", keys | byte_pairs("qwen35"), tensors | fading)
+    return File(family, keys | byte_pairs("qwen2" if family == "qwen3next" else "qwen35"), tensors | fading)
+
+
+def llama3() -> File:
+    """With as many words as the real one, among which the end of a turn has its place."""
+    words, width = 128_256, 64
+    names: dict[str, Shape] = {"token_embd.weight": (words, width), "output_norm.weight": (width,)}
+    for block in range(LAYERS):
+        names |= _attention(f"blk.{block}") | _feed_forward(f"blk.{block}")
+    vocabulary = byte_pairs("llama-bpe", words)
+    vocabulary["tokenizer.ggml.tokens"][128_009] = "<|eot_id|>"
+    more = {"tokenizer.ggml.eos_token_id": 128_001, "tokenizer.ggml.eot_token_id": 128_009}
+    tensors = weights(names)
+    tensors["token_embd.weight"] = tensors["token_embd.weight"].astype(np.float16)
+    return File("llama", _keys("llama", rope__freq_base=5e5) | vocabulary | more, tensors)
 
 
 def gemma4() -> File:
@@ -369,6 +400,29 @@ def deepseek2() -> File:
     )
     ends = {"tokenizer.ggml.eot_token_id": WORDS - 3, "tokenizer.ggml.eom_token_id": WORDS - 4}
     return File("deepseek2", keys | byte_pairs("glm4") | ends, weights(names))
+
+
+def bert() -> File:
+    names: dict[str, Shape] = {
+        "token_embd.weight": (WORDS, WIDTH),
+        "position_embd.weight": (512, WIDTH),
+        "token_types.weight": (1, WIDTH),
+        **_norm("token_embd_norm", WIDTH),
+    }
+    for block in range(LAYERS):
+        at = f"blk.{block}"
+        for part in ("q", "k", "v", "output"):
+            names |= _linear(f"{at}.attn_{part}", WIDTH, WIDTH)
+        names |= _norm(f"{at}.attn_output_norm", WIDTH) | _norm(f"{at}.layer_output_norm", WIDTH)
+        names |= _linear(f"{at}.ffn_up", FEED_FORWARD, WIDTH) | _linear(f"{at}.ffn_down", WIDTH, FEED_FORWARD)
+    keys = _keys("bert", attention__head_count_kv=HEADS, attention__layer_norm_epsilon=1e-5, pooling_type=2)
+    keys["bert.attention.causal"] = False
+    words = pieces() | {
+        "tokenizer.ggml.token_type_count": 1,
+        "tokenizer.ggml.model": "t5",
+        "tokenizer.ggml.precompiled_charsmap": CHARACTERS,
+    }
+    return File("bert", keys | words, weights(names))
 
 
 # ---- what sees -------------------------------------------------------------------------------------------------------

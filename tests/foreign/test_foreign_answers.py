@@ -23,10 +23,11 @@ from tests.foreign import old
 from tests.foreign.conftest import Running
 
 PROMPT = (
-    "A text that 1112 models of the oldWorld read, and that is long enough for windows: one two three four five six."
+    "A text that 1112 models of the (world and oldWorld read, and long enough for windows: one two three four five."
 )
 GREEDY = SamplingOptions(temperature=0.0, seed=1)
 TOKENS = 12
+VECTORS = ("gemma3-embedding", "bert")
 
 
 async def answer(runner: Runner, prompt: str = PROMPT, media: tuple[Media, ...] = ()) -> list[Any]:
@@ -59,7 +60,7 @@ def picture() -> bytes:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("family", sorted(set(old.FAMILIES) - {"gemma3-embedding"}))
+@pytest.mark.parametrize("family", sorted(set(old.FAMILIES) - set(VECTORS)))
 async def test_the_same_answers(family: str, tmp_path: pathlib.Path, running: Running) -> None:
     """model-store 109, of those that are translated."""
     make_old, make_new, _ = old.FAMILIES[family]
@@ -72,8 +73,7 @@ async def test_the_same_answers(family: str, tmp_path: pathlib.Path, running: Ru
     async with running(**{**translated(path), "projector_path": "", "projector_patches": None}) as runner:
         found = await answer(runner)
     assert found == expected
-    assert len({token for tokens in expected[::2] for token in tokens}) > 2
-    assert found != other
+    assert found != other  # what stands in the text matters
     assert path.read_bytes() == before
 
 
@@ -97,8 +97,9 @@ async def test_the_same_answers_about_a_picture(family: str, tmp_path: pathlib.P
 
 
 @pytest.mark.anyio
-async def test_the_same_vectors(tmp_path: pathlib.Path, running: Running) -> None:
-    make_old, make_new, _ = old.FAMILIES["gemma3-embedding"]
+@pytest.mark.parametrize("family", VECTORS)
+async def test_the_same_vectors(family: str, tmp_path: pathlib.Path, running: Running) -> None:
+    make_old, make_new, _ = old.FAMILIES[family]
     new, path = make_new().write(tmp_path / "new.gguf"), make_old().write(tmp_path / "old.gguf")
     vectors = []
     for plan in ({"model_path": str(new)}, translated(path)):

@@ -42,15 +42,13 @@ class Loadable(NamedTuple):
 
 
 class Family(NamedTuple):
-    """`is_foreign` knows the files. `text` makes the language model, `projector` the part that sees."""
+    """`architectures`: what its files call themselves. `text` makes the language model, `projector` the part that sees.
+    `is_foreign`: which of the files need it, where llama.cpp knows some of that name."""
 
-    is_foreign: Callable[[GgufHeader], bool]
+    architectures: tuple[str, ...]
     text: Callable[[Draft], None]
     projector: Callable[[Draft], None] | None = None
-
-
-def _named(*architectures: str) -> Callable[[GgufHeader], bool]:
-    return lambda header: header.architecture in architectures
+    is_foreign: Callable[[GgufHeader], bool] = lambda _: True
 
 
 def _has(header: GgufHeader, *names: str) -> bool:
@@ -62,38 +60,29 @@ def _has_encoder(header: GgufHeader) -> bool:
 
 
 def _is_gemma_embedding(header: GgufHeader) -> bool:
-    return header.architecture == "gemma3" and _has(header, "dense.0.weight")
+    return _has(header, "dense.0.weight")
 
 
 def _is_gemma3(header: GgufHeader) -> bool:
     named = any(header.get(f"rope.{part}.freq_base") is not None for part in ("local", "global"))
-    is_bare = header.get("attention.layer_norm_rms_epsilon") is None
-    return header.architecture == "gemma3" and (named or is_bare or _has_encoder(header))
+    return named or header.get("attention.layer_norm_rms_epsilon") is None or _has_encoder(header)
 
 
 def _is_gemma3n(header: GgufHeader) -> bool:
-    if header.architecture != "gemma3n":
-        return False
     rows = {tensor.name: tensor.shape[-1] for tensor in header.tensors if tensor.shape}
     return _has_encoder(header) or rows.get("token_embd.weight") != rows.get("per_layer_token_embd.weight")
 
 
 def _is_qwen3vl(header: GgufHeader) -> bool:
-    if header.architecture not in ("qwen3vl", "qwen3vlmoe"):
-        return False
     return header.get("rope.dimension_sections") is None or _has_encoder(header)
 
 
 def _is_mistral3(header: GgufHeader) -> bool:
-    if header.architecture != "mistral3":
-        return False
     keys = ("rope.scaling.beta_fast", "rope.scaling.mscale_all_dim", "rope.scaling_beta")
     return _has_encoder(header) or any(header.get(key) is not None for key in keys)
 
 
 def _is_gemma4(header: GgufHeader) -> bool:
-    if header.architecture != "gemma4":
-        return False
     is_misnamed = header.text("tokenizer.ggml.model") == "llama"
     scaled = any(tensor.name.endswith(".per_expert_scale") for tensor in header.tensors)
     return is_misnamed or scaled or _has_encoder(header)
@@ -101,24 +90,25 @@ def _is_gemma4(header: GgufHeader) -> bool:
 
 def _is_lfm2(header: GgufHeader) -> bool:
     is_old = _has(header, "output_norm.weight") and not _has(header, "token_embd_norm.weight")
-    return header.architecture == "lfm2" and is_old and not _has_encoder(header)
+    return is_old and not _has_encoder(header)
 
 
 # The first row that fits counts.
 FAMILIES: tuple[Family, ...] = (
-    Family(_named("gptoss"), gptoss.text),
-    Family(_is_gemma_embedding, gemma3.embedding),
-    Family(_is_gemma3, gemma3.text, gemma3.projector),
-    Family(_is_gemma3n, gemma3n.text),
-    Family(_named("qwen25vl"), qwen25vl.text, qwen25vl.projector),
-    Family(_is_qwen3vl, qwen3vl.text, qwen3vl.projector),
-    Family(_is_mistral3, mistral3.text, mistral3.projector),
-    Family(_is_lfm2, small.lfm2),
-    Family(_named("olmo3"), small.olmo3),
-    Family(qwen35.is_foreign, qwen35.text, qwen35.projector),
-    Family(_is_gemma4, gemma4.text, gemma4.projector),
-    Family(_named("glm4moelite"), small.glm4_lite),
-    Family(small.is_bare_llama3, small.llama3),
+    Family(("gptoss",), gptoss.text),
+    Family(("gemma3",), gemma3.embedding, None, _is_gemma_embedding),
+    Family(("gemma3",), gemma3.text, gemma3.projector, _is_gemma3),
+    Family(("gemma3n",), gemma3n.text, None, _is_gemma3n),
+    Family(("gemma4",), gemma4.text, gemma4.projector, _is_gemma4),
+    Family(("qwen25vl",), qwen25vl.text, qwen25vl.projector),
+    Family(("qwen3vl", "qwen3vlmoe"), qwen3vl.text, qwen3vl.projector, _is_qwen3vl),
+    Family(("qwen35", "qwen35moe", "qwen3next"), qwen35.text, qwen35.projector, qwen35.is_foreign),
+    Family(("mistral3",), mistral3.text, mistral3.projector, _is_mistral3),
+    Family(("lfm2",), small.lfm2, None, _is_lfm2),
+    Family(("olmo3",), small.olmo3),
+    Family(("glm4moelite",), small.glm4_lite),
+    Family(("bert",), small.bert, None, small.is_lettered_bert),
+    Family(("llama",), small.llama3, None, small.is_bare_llama3),
 )
 
 _models: WeakKeyDictionary[GgufHeader, Translation | InvalidGguf | None] = WeakKeyDictionary()
@@ -187,7 +177,8 @@ def loadable(header: GgufHeader, projector: GgufHeader | None) -> Loadable:
 def _family(header: GgufHeader) -> Family | None:
     if header.kind != "model":
         return None
-    return next((family for family in FAMILIES if family.is_foreign(header)), None)
+    rows = (family for family in FAMILIES if header.architecture in family.architectures)
+    return next((family for family in rows if family.is_foreign(header)), None)
 
 
 def _finish(header: GgufHeader, change: Callable[[Draft], None]) -> Finished:

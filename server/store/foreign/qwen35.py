@@ -13,8 +13,6 @@ _STEP = ".ssm_dt"
 
 
 def is_foreign(header: GgufHeader) -> bool:
-    if header.architecture not in ("qwen35", "qwen35moe", "qwen3next"):
-        return False
     names = [tensor.name for tensor in header.tensors]
     sections = header.get("rope.dimension_sections")
     is_short = isinstance(sections, list) and len(sections) == 3

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
+from server.errors import InvalidGguf
 from server.store.foreign import values
 from server.store.foreign.draft import Draft
 from server.store.gguf import GgufHeader
+from server.store.gguf_reader import GgufArray
+from server.store.gguf_tables import STRING_TYPE
 
+_CHARACTERS = "tokenizer.ggml.precompiled_charsmap"
 _END_OF_TURN, _END_OF_TEXT = 128_009, 128_001
 
 
@@ -43,11 +50,27 @@ def glm4_lite(draft: Draft) -> None:
         draft.put_missing(f"tokenizer.ggml.{name}_token_id", values.u32(end))
 
 
+def is_lettered_bert(header: GgufHeader) -> bool:
+    """One whose table of characters is a list of letters."""
+    value = header.metadata.get(_CHARACTERS)
+    if isinstance(value, GgufArray):
+        return value.element_type == STRING_TYPE
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str)
+
+
+def bert(draft: Draft) -> None:
+    """Snowflake Arctic Embed 2: the letters are base64."""
+    letters = "".join(map(str, draft.header.array(_CHARACTERS)))
+    try:
+        table = base64.b64decode(letters, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidGguf(f"the key {_CHARACTERS} is no base64") from error
+    draft.put(_CHARACTERS, values.numbers(values.U8, table))
+
+
 def is_bare_llama3(header: GgufHeader) -> bool:
     """A Llama 3 that does not say how it cuts texts into words."""
-    if header.architecture != "llama" or header.text("tokenizer.ggml.model") != "gpt2":
-        return False
-    if header.text("tokenizer.ggml.pre") not in ("", "default"):
+    if header.text("tokenizer.ggml.model") != "gpt2" or header.text("tokenizer.ggml.pre") not in ("", "default"):
         return False
     key = "tokenizer.ggml.tokens"
     return header.array_length(key) > _END_OF_TURN and header.array(key)[_END_OF_TURN] == "<|eot_id|>"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from server.store.gguf_tables import ARRAY_TYPE, SCALAR_FORMATS, STRING_TYPE
 
-U32, I32, F32, BOOL = 4, 5, 6, 7
+U8, U32, I32, F32, BOOL = 0, 4, 5, 6, 7
 
 
 def u32(value: int) -> bytes:
