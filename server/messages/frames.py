@@ -326,7 +326,7 @@ def encode(messages: Iterable[Command | Event]) -> bytes:
     if len(body) > MAX_FRAME_BYTES:
         raise InvalidRequest(
             f"A model and the server cannot exchange {len(body) >> 20} MiB for one request, "
-            f"{MAX_FRAME_BYTES >> 20} MiB is the limit. Send less text at once."
+            f"{MAX_FRAME_BYTES >> 20} MiB is the limit. Send less text or smaller images at once."
         )
     return HEADER.pack(len(body)) + body
 

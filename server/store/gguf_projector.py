@@ -17,6 +17,8 @@ from server.store.gguf_numbers import bounded
 
 LEGACY_KIND = "mlp"  # of files that do not say: the first ones were made for LLaVA
 MAX_SIDE = 8192  # pixels; llama.cpp refuses more
+MAX_POSITIONS = 2**20  # what follows from absurd numbers stays a number
+MAX_HEADS = 4096
 SOUND_FRAMES = 3000  # that llama.cpp makes room for when it loads: 30 seconds
 FRAMES_PER_STEP = 2
 KEPT = "v.deepstack."
@@ -88,11 +90,11 @@ def _encoder(header: GgufHeader, sense: str, text_width: int) -> EncoderShape:
     return EncoderShape(
         sense="audio" if sense == "audio" else "vision",
         kind=kind,
-        positions=size.positions,
-        most_positions=max(size.positions, size.most_positions),
+        positions=min(size.positions, MAX_POSITIONS),
+        most_positions=min(max(size.positions, size.most_positions), MAX_POSITIONS),
         position_inputs=size.inputs,
         embedding_length=embedding,
-        head_count=bounded(header.number(f"{sense}.attention.head_count")) if has_layers else 0,
+        head_count=min(bounded(header.number(f"{sense}.attention.head_count")), MAX_HEADS) if has_layers else 0,
         feed_forward=up.elements // embedding if up and embedding else 0,
         is_gated=f"{prefix}.blk.0.ffn_gate.weight" in tensors,
         has_mask=header.number(f"{sense}.n_wa_pattern") > 0,
@@ -123,7 +125,7 @@ def _image_size(header: GgufHeader, kind: str) -> _Size:
     side = min(bounded(header.number("vision.image_size")), MAX_SIDE)
     said = header.number("vision.spatial_merge_size") or header.number("vision.projector.scale_factor")
     merge = bounded(said) or (sized.merge if sized else _MERGES.get(kind, 1))
-    if not patch:
+    if not 0 < patch <= MAX_SIDE:
         return _Size(0, 0, 0)
     if kind == "gemma4uv":  # it merges while it cuts the patches out
         patch, merge = patch * merge, 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from server.errors import InvalidGguf, InvalidRequest
 from server.inference.fitting import Fitting, Question
 from server.scheduler import Scheduler
-from server.scheduler.fit import Fit
+from server.scheduler.fit import Fit, as_answer
 from server.settings import Settings
 from tests.scheduler.scheduler_fakes import FakeClock, FakeHardware, FakeStarts
 from tests.store.gguf_builder import Strings, TensorEntry, small_model
@@ -76,6 +77,25 @@ async def test_with_a_projector() -> None:
     assert await asked(prefix, size, projector=(projector[0][:100], size)) is None
     with pytest.raises(InvalidGguf):
         await asked(prefix, size, projector=(b"no model at all" * 10, 150))
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "qwen2vl_merger", "paddleocr", "gemma4uv", "youtuvl"])
+async def test_absurd_projectors_have_sizes_that_can_be_told(kind: str) -> None:
+    prefix, size = beginning(rows=2**18)
+    absurd = dict.fromkeys(("attention__head_count", "projection_dim", "spatial_merge_size", "n_wa_pattern"), 999_999)
+    seeing = projector_file(
+        clip__projector_type=kind,
+        image_size=8192,
+        patch_size=1,
+        image_max_pixels=2**31,
+        is_gated=True,
+        kept=9,
+        **absurd,
+    )
+    fit = await asked(prefix, size, projector=(seeing.encoded(), header_of(seeing).file_size), flash_attention=False)
+    assert fit is not None
+    assert fit.verdict == "too large"
+    assert msgspec.json.encode(as_answer(fit))
 
 
 async def test_too_little_of_it() -> None:

@@ -113,6 +113,7 @@ def test_all_weights_count() -> None:
         ({"clip__has_vision_encoder": False}, "no encoder"),
         ({"patch_size": 0}, "how large images are"),
         ({"patch_size": None}, "how large images are"),
+        ({"patch_size": 9000}, "how large images are"),
         ({"image_size": 2**32 - 1}, "how large images are"),
         ({"embedding_length": 0}, "how wide"),
     ],
