@@ -6,11 +6,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.client import Client, file_digest
 from server.errors import PunaError
-from tests.foreign import old
+from tests.foreign import old, stock
 from tests.foreign.gguf_files import File
 from tests.golden.server import RunningServer, running_server
 
@@ -27,6 +28,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
             make_old, make_new, _ = old.FAMILIES[name]
             _install(client, name, make_old(), folder)
             _install(client, f"{name}-new", make_new(), folder)
+        for name in ("gptoss", "gptoss-new"):
+            _install(client, f"tuned-{name}", _adapter(), folder, base=name)
         _install(client, "broken", _without_experts(), folder)
         _install(client, "misshapen", _with_a_wrong_shape(), folder)
         yield running
@@ -38,12 +41,24 @@ def client(library: RunningServer) -> Iterator[Client]:
         yield client
 
 
-def _install(client: Client, name: str, file: File, folder: pathlib.Path) -> None:
+def _install(client: Client, name: str, file: File, folder: pathlib.Path, base: str = "") -> None:
+    """`base`: the file is an adapter for this model."""
     path = file.write(folder / f"{name}.gguf")
     digest = file_digest(path)
     client.upload_blob(path, digest)
-    with client.create({"model": name, "files": {path.name: digest}}) as progress:
+    files = {path.name: digest}
+    with client.create(
+        {"model": name, **({"from": base, "adapters": files} if base else {"files": files})}
+    ) as progress:
         assert list(progress)[-1] == {"status": "success"}
+
+
+def _adapter() -> File:
+    """For gpt-oss, under the names that llama.cpp has."""
+    keys = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": 2.0}
+    name, draw = "blk.1.attn_output.weight", np.random.default_rng(9)
+    pair = {f"{name}.lora_a": (2, stock.WIDTH), f"{name}.lora_b": (stock.WIDTH, 2)}
+    return File("gpt-oss", keys, {name: draw.normal(0, 1, shape).astype(np.float32) for name, shape in pair.items()})
 
 
 def _without_experts() -> File:
@@ -72,6 +87,13 @@ def test_it_answers_as_the_file_that_llama_cpp_wants(client: Client, name: str) 
     # A prompt that is found in the cache is computed in another batch, which rounds otherwise.
     assert [number for _, number in found] == pytest.approx([number for _, number in expected], abs=1e-4)
     assert len(found) > 3
+
+
+def test_an_adapter_fits_the_model_as_llama_cpp_sees_it(client: Client) -> None:
+    found, expected = answer(client, "tuned-gptoss"), answer(client, "tuned-gptoss-new")
+    assert [text for text, _ in found] == [text for text, _ in expected]
+    assert [number for _, number in found] == pytest.approx([number for _, number in expected], abs=1e-4)
+    assert found != answer(client, "gptoss")
 
 
 def test_vectors(client: Client) -> None:

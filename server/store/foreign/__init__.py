@@ -3,6 +3,6 @@
 To add a family: a file with a function that changes the draft of a header, and a row in the table of `families`.
 """
 
-from server.store.foreign.families import ADVICE, FAMILIES, Loadable, foreign_reason, is_foreign, loadable
+from server.store.foreign.families import ADVICE, FAMILIES, Loadable, as_loaded, foreign_reason, is_foreign, loadable
 
-__all__ = ["ADVICE", "FAMILIES", "Loadable", "foreign_reason", "is_foreign", "loadable"]
+__all__ = ["ADVICE", "FAMILIES", "Loadable", "as_loaded", "foreign_reason", "is_foreign", "loadable"]

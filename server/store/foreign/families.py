@@ -174,6 +174,14 @@ def loadable(header: GgufHeader, projector: GgufHeader | None) -> Loadable:
     return own._replace(projector=seeing.header, projector_patches=seeing.patchwork) if seeing else own
 
 
+def as_loaded(header: GgufHeader) -> GgufHeader:
+    """A model's header as llama.cpp will read it; the file's own where that is not to be had."""
+    try:
+        return loadable(header, None).header
+    except Unsupported:
+        return header
+
+
 def _family(header: GgufHeader) -> Family | None:
     if header.kind != "model":
         return None
