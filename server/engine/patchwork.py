@@ -25,6 +25,7 @@ from server.messages.patchwork import Patch, Patchwork
 MEBIBYTE = 1024 * 1024
 BUFFER_BYTES = MEBIBYTE  # small reads of a header share one; large ones pass it by
 COPY_BYTES = 8 * MEBIBYTE
+MOST_BYTES = 1024 * MEBIBYTE  # of one read; macOS refuses two of these
 SPARE_BYTES = 64 * MEBIBYTE  # of the disk that stay free
 GRACE_SECONDS = 60 * 60
 PREFIX = "puna-translated-"
@@ -79,8 +80,12 @@ class Reader:
         return done
 
     def _copy(self, address: int, count: int, offset: int) -> int:
-        target = (ctypes.c_char * count).from_address(address)
-        return os.preadv(self._source, [target], offset)
+        if hasattr(os, "preadv"):
+            count = min(count, MOST_BYTES)
+            return os.preadv(self._source, [(ctypes.c_char * count).from_address(address)], offset)
+        data = os.pread(self._source, min(count, COPY_BYTES), offset)  # macOS before its version 11
+        ctypes.memmove(address, data, len(data))
+        return len(data)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from server.messages.names import ModelName
 from server.prompts.aliases import resolve
 from server.prompts.selection import TemplateChoice, TemplateFacts, select
 from server.store import Model, Store
+from server.store.foreign import is_foreign
 from server.store.gguf import GgufHeader
 from server.store.show import show_data
 
@@ -217,7 +218,7 @@ def facts_of(model: Model) -> TemplateFacts:
         has_gguf=header is not None,
         has_pooling=header is not None and header.has_pooling,
         vision_blocks=header.number("vision.block_count") if header else 0,
-        audio_blocks=header.number("audio.block_count") if header else 0,
+        audio_blocks=header.number("audio.block_count") if header and not is_foreign(header) else 0,  # left out there
         has_projector=bool(model.projector_paths),
         audio_projector=projector is not None and _has_audio(projector),
         config_capabilities=tuple(model.config.capabilities or ()),

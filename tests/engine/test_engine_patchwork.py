@@ -133,3 +133,10 @@ def test_numbers_become_floats(kind: Any, source: str, tmp_path: pathlib.Path) -
     assert patch.length == 3 * 64 * 4
     with patchwork.written(Patchwork(source, (patch,)), tmp_path) as path:
         assert path.read_bytes() == expected[list(order)].astype("<f4").tobytes()
+
+
+def test_systems_that_read_into_no_memory_of_others(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "preadv")
+    work, whole = plain(source)
+    with patchwork.stream(work) as file:
+        assert read(bindings.libc(), file, len(whole)) == whole

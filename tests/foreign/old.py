@@ -253,7 +253,7 @@ def bert() -> File:
 
 def gemma4() -> File:
     new, eye = stock.gemma4(), stock.gemma4_projector()
-    keys = new.keys | {"tokenizer.ggml.model": "llama"}
+    keys = new.keys | {"tokenizer.ggml.model": "llama", "gemma4.audio.block_count": 2}
     keys |= vision_keys("gemma4", eye, *SIZES, "feed_forward_length", "projector.scale_factor")
     text = renamed(new.tensors, (".ffn_down_exps.scale", ".ffn_gate_inp.per_expert_scale"))
     parts = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_gate", "ffn_up", "ffn_down")

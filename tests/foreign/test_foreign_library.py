@@ -107,6 +107,7 @@ def test_what_is_shown_is_the_file(client: Client) -> None:
     assert shown["details"]["family"] == "gemma3"
     assert "vision" in shown["capabilities"]
     assert any(tensor["name"].startswith("v.blk.") for tensor in shown["tensors"])
+    assert "audio" not in client.show("gemma4")["capabilities"]  # what hears is left out
     assert client.show("gptoss")["model_info"]["general.architecture"] == "gptoss"
 
 
