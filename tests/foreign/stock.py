@@ -14,7 +14,7 @@ WIDTH, HEADS, HEAD, FEED_FORWARD, LAYERS = 64, 2, 32, 96, 2
 
 def _keys(architecture: str, **more: Any) -> dict[str, Any]:
     known: dict[str, Any] = {
-        "context_length": 512,
+        "context_length": 4096,
         "embedding_length": WIDTH,
         "block_count": LAYERS,
         "feed_forward_length": FEED_FORWARD,
@@ -405,7 +405,7 @@ def deepseek2() -> File:
 def bert() -> File:
     names: dict[str, Shape] = {
         "token_embd.weight": (WORDS, WIDTH),
-        "position_embd.weight": (512, WIDTH),
+        "position_embd.weight": (4096, WIDTH),
         "token_types.weight": (1, WIDTH),
         **_norm("token_embd_norm", WIDTH),
     }

@@ -11,7 +11,7 @@ import pytest
 
 from server.errors import Unsupported
 from server.messages.patchwork import Patchwork
-from server.store.foreign import Loadable, loadable
+from server.store.foreign import Loadable, is_foreign, loadable
 from server.store.gguf import GgufHeader, read_header
 from tests.foreign import old, stock
 from tests.foreign.gguf_files import File
@@ -84,6 +84,16 @@ def test_what_llama_cpp_wants_already_is_left_alone(family: str, tmp_path: pathl
     header = read_header(make_new().write(tmp_path / "new.gguf"))
     eye = read_header(make_projector().write(tmp_path / "eye.gguf")) if make_projector else None
     assert loadable(header, eye) == Loadable(header, None, eye, None)
+
+
+def test_a_file_that_goes_away(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.gguf"
+    for name in ("llama3", "gptoss"):
+        header = read_header(old.FAMILIES[name][0]().write(path))
+        path.unlink()
+        assert is_foreign(header) is (name == "gptoss")
+    with pytest.raises(Unsupported, match=r"^its file cannot be read: No such file or directory$"):
+        loadable(header, None)
 
 
 def test_two_tensors_of_one_name(tmp_path: pathlib.Path) -> None:

@@ -113,7 +113,8 @@ FAMILIES: tuple[Family, ...] = (
 
 _models: WeakKeyDictionary[GgufHeader, Translation | InvalidGguf | None] = WeakKeyDictionary()
 _projectors: WeakKeyDictionary[GgufHeader, Finished | None] = WeakKeyDictionary()
-_lock = threading.Lock()
+_rows: WeakKeyDictionary[GgufHeader, Family | None] = WeakKeyDictionary()
+_lock = threading.RLock()
 
 
 def translation(header: GgufHeader) -> Translation | None:
@@ -162,7 +163,7 @@ def loadable(header: GgufHeader, projector: GgufHeader | None) -> Loadable:
     try:
         found, seeing = translation(header), projector_translation(projector) if projector else None
     except (InvalidGguf, OSError) as error:
-        raise Unsupported(f"{ADVICE} ({error})") from error
+        raise Unsupported(_fault(error)) from error
     if found is None:
         if reason := foreign_reason(header):
             raise Unsupported(reason)
@@ -174,6 +175,13 @@ def loadable(header: GgufHeader, projector: GgufHeader | None) -> Loadable:
     return own._replace(projector=seeing.header, projector_patches=seeing.patchwork) if seeing else own
 
 
+def _fault(error: InvalidGguf | OSError) -> str:
+    """Without paths, which are nobody's business on other machines."""
+    if isinstance(error, OSError):
+        return f"its file cannot be read: {error.strerror or 'unknown error'}"
+    return f"{ADVICE} ({error})"
+
+
 def as_loaded(header: GgufHeader) -> GgufHeader:
     """A model's header as llama.cpp will read it; the file's own where that is not to be had."""
     try:
@@ -183,8 +191,17 @@ def as_loaded(header: GgufHeader) -> GgufHeader:
 
 
 def _family(header: GgufHeader) -> Family | None:
-    if header.kind != "model":
-        return None
+    """Asked for whenever models are listed, and one of the answers takes reading the vocabulary."""
+    with _lock:
+        if header not in _rows:
+            try:
+                _rows[header] = _found_family(header) if header.kind == "model" else None
+            except (InvalidGguf, OSError):  # the file has gone, which is told to those who load it
+                return None
+        return _rows[header]
+
+
+def _found_family(header: GgufHeader) -> Family | None:
     rows = (family for family in FAMILIES if header.architecture in family.architectures)
     return next((family for family in rows if family.is_foreign(header)), None)
 
@@ -211,7 +228,7 @@ def foreign_reason(header: GgufHeader) -> str:
         try:
             translation(header)
         except (InvalidGguf, OSError) as error:
-            return f"{ADVICE} ({error})"
+            return _fault(error)
         return ""
     if header.architecture in _UNKNOWN:
         return f"{ADVICE} (its architecture is {header.architecture})"
