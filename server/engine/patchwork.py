@@ -141,7 +141,8 @@ def _callbacks(reader: Reader) -> tuple[Any, Any]:
 
 def can_stream(work: Patchwork) -> bool:
     """Windows has no streams that a program could fill."""
-    return work.is_plain and sys.platform != "win32"
+    name = "funopen" if sys.platform == "darwin" else "fopencookie"
+    return work.is_plain and sys.platform != "win32" and hasattr(bindings.libc(), name)
 
 
 @contextlib.contextmanager

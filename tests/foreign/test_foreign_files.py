@@ -58,3 +58,13 @@ def test_attention_of_several_types_becomes_one(tmp_path: pathlib.Path) -> None:
     assert kind == gguf.GGMLQuantizationType.F32
     assert data == np.concatenate(parts).tobytes()
     assert shape == (parts[0].shape[1], 3 * parts[0].shape[0])
+
+
+@pytest.mark.parametrize("family", ["gptoss", "olmo3", "gemma3", "qwen25vl"])
+def test_its_cache_is_known_before_it_is_translated(family: str, tmp_path: pathlib.Path) -> None:
+    """A file is asked about before it has been downloaded, when there is nothing but its first bytes."""
+    make_old, make_new, _ = old.FAMILIES[family]
+    found, expected = (read_header(make().write(tmp_path / "x.gguf")).shape() for make in (make_old, make_new))
+    assert [each.is_windowed for each in found.layers] == [each.is_windowed for each in expected.layers]
+    assert [each.keys for each in found.layers] == [each.keys for each in expected.layers]
+    assert any(each.is_windowed for each in found.layers) or family == "qwen25vl"
