@@ -39,7 +39,7 @@ def completion_objects(asked: Asked, pieces: Iterable[Piece]) -> Any:
 
 def last_object(asked: Asked, piece: Piece, meter: Meter, said: str) -> dict[str, Any]:
     """What is known at the end of an answer whose text is `said`."""
-    index, chunk = piece
+    index, chunk, _ = piece
     usage = chunk.usage or Usage()
     return {
         "index": index,
@@ -100,7 +100,7 @@ class CompletionStream:
                 yield self.feed(piece)
 
     def feed(self, piece: Piece) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         written = self._written.setdefault(index, _Written())
         written.text += chunk.text
         written.prompt_tokens = chunk.prompt_tokens or written.prompt_tokens
@@ -110,7 +110,7 @@ class CompletionStream:
         return self._frame(piece, written)
 
     def _frame(self, piece: Piece, written: _Written) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         told: dict[str, Any] = {"index": index, **_text(chunk), "stop": False, "id_slot": ANY_SLOT}
         told |= {"tokens_predicted": chunk.eval_tokens, "tokens_evaluated": written.prompt_tokens}
         if chunk.reading is not None:

@@ -141,7 +141,7 @@ class ChatStream:
 
     def feed(self, piece: Piece) -> bytes:
         """The frames of one chunk: thoughts, text, calls, the finish, in this order."""
-        index, chunk = piece
+        index, chunk, _ = piece
         if index in self._begun and is_plain(chunk) and not self._asked.with_timings:
             return self._front(index) + encode(chunk.text) + _PLAIN_END
         if chunk.reading is not None:
@@ -183,7 +183,7 @@ class ChatStream:
 
     def _measure(self, piece: Piece) -> None:
         """The last chunk of a choice tells its timings, with `timings_per_token` all do."""
-        index, chunk = piece
+        index, chunk, _ = piece
         if self._asked.with_timings or chunk.usage is not None:
             meter = self._meters.setdefault(index, Meter())
             self._timings = {"timings": meter.timings(piece)}

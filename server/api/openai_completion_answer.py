@@ -109,7 +109,7 @@ class CompletionStream:
         yield self.end()
 
     def feed(self, piece: Piece) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         if chunk.reading is not None:
             silent = {"text": "", "index": index, "finish_reason": None}
             return data_frame({**self._head, "choices": [silent], **progress_member(chunk.reading)})

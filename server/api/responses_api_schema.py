@@ -47,7 +47,7 @@ _ITEM = members(
     summary=list_of(_PART),
 )  # fmt: skip
 _TOOL: Schema = members(
-    type=words("function", "custom", "namespace", "web_search", "tool_search"),
+    type=words("function", "custom", "namespace", "web_search", "web_search_preview", "tool_search"),
     name=TEXT,
     description=TEXT,
     parameters=OBJECT,
@@ -57,7 +57,7 @@ _TOOL: Schema = members(
 )
 _CHOICE = either(
     words("none", "auto", "required"),
-    members(("type",), type=words("function", "custom"), name=TEXT),
+    members(("type",), type=words("function", "custom", "web_search"), name=TEXT),
     members(type=words("allowed_tools"), mode=words("auto", "required"), tools=list_of(members(name=TEXT))),
 )
 

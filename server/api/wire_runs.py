@@ -8,7 +8,9 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from server.errors import SearchFailed
 from server.messages.chat import Chunk, GenerationRequest, Usage
+from server.search import SearchResult
 
 
 class Answering(Protocol):
@@ -17,11 +19,22 @@ class Answering(Protocol):
     def answer(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]: ...
 
 
+class SearchStep(msgspec.Struct, frozen=True):
+    """A search of the web that the server ran for the model, the `number`th of the request from 1: at its beginning
+    it has neither results nor an error, at its end one of them."""
+
+    number: int
+    query: str
+    results: tuple[SearchResult, ...] | None = None
+    error: SearchFailed | None = None
+
+
 class Piece(NamedTuple):
-    """A chunk of the choice of this number."""
+    """A chunk of the choice of this number; or a step of a search, with an empty chunk."""
 
     choice: int
     chunk: Chunk
+    search: SearchStep | None = None
 
 
 async def choices(

@@ -28,6 +28,8 @@ from server.messages.frames import Buffer, LaunchPlan
 EXPECTED_SIZE = 96  # bytes of mtmd_context_params
 TEXT = 0  # a chunk's type
 BAD_SOUND = "A sound could not be read. Puna reads WAV, MP3 and FLAC."
+SHORTEST_SOUND_BYTES = 400 * 4  # one window of a spectrum; of less, mtmd makes an end of the process
+SHORT_SOUND = "A sound is empty or too short to be heard."
 
 
 class Chunk:
@@ -135,6 +137,8 @@ class Projector:
         ) as bitmap:
             if not bitmap or not self._api.mtmd_bitmap_is_audio(bitmap):
                 raise InvalidRequest(BAD_SOUND)
+            if self._api.mtmd_bitmap_get_n_bytes(bitmap) < SHORTEST_SOUND_BYTES:
+                raise InvalidRequest(SHORT_SOUND)
             return self._split(bitmap, "A sound could not be prepared for this model; it may be too short.")
 
     @contextmanager

@@ -221,6 +221,7 @@ def facts_of(model: Model) -> TemplateFacts:
         audio_blocks=header.number("audio.block_count") if header and not is_foreign(header) else 0,  # left out there
         has_projector=bool(model.projector_paths),
         audio_projector=projector is not None and _has_audio(projector),
+        blind_projector=projector is not None and _has_audio(projector) and not _has_encoder(projector, "vision"),
         config_capabilities=tuple(model.config.capabilities or ()),
     )
 
@@ -231,5 +232,9 @@ def renderer_of(model: Model) -> str:
 
 
 def _has_audio(projector: GgufHeader) -> bool:
-    is_encoder = any(key.endswith("has_audio_encoder") and value is True for key, value in projector.metadata.items())
-    return is_encoder and projector.metadata.get("clip.vision.projector_type") != "gemma3nv"
+    is_gemma = projector.metadata.get("clip.vision.projector_type") == "gemma3nv"  # its audio part is not read
+    return _has_encoder(projector, "audio") and not is_gemma
+
+
+def _has_encoder(projector: GgufHeader, sense: str) -> bool:
+    return any(key.endswith(f"has_{sense}_encoder") and value is True for key, value in projector.metadata.items())
