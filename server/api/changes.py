@@ -77,9 +77,7 @@ async def pull(request: Request, asked: requests.PullRequest) -> ASGIApp:
     services = services_of(request)
 
     async def foretell(found: Preview) -> str:
-        if not found.prefix:
-            return ""
-        fit = await services.fitting.of_prefix(name.short, found.prefix, found.weights_bytes)
+        fit = await services.fitting.of_preview(name.short, found)
         return "" if fit is None else fit.sentence
 
     lines = services.registry.pull(name, insecure=asked.insecure, foretell=foretell if asked.fit else None)

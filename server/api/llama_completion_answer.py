@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from server.api.openai_answer import Meter, by_choice, logprob_entries, progress_member
 from server.api.wire_errors import openai_error
-from server.api.wire_runs import Piece
+from server.api.wire_runs import Piece, framed
 from server.api.wire_sse import data_frame
 from server.errors import PunaError
 from server.messages.chat import Chunk, GenerationRequest, Usage
@@ -40,7 +39,7 @@ def completion_objects(asked: Asked, pieces: Iterable[Piece]) -> Any:
 
 def last_object(asked: Asked, piece: Piece, meter: Meter, said: str) -> dict[str, Any]:
     """What is known at the end of an answer whose text is `said`."""
-    index, chunk = piece
+    index, chunk, _ = piece
     usage = chunk.usage or Usage()
     return {
         "index": index,
@@ -106,13 +105,11 @@ class CompletionStream:
         self._asked = asked
         self._written: dict[int, _Written] = {}
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self.feed)
 
     def feed(self, piece: Piece) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         written = self._written.setdefault(index, _Written())
         written.text += chunk.text
         written.prompt_tokens = chunk.prompt_tokens or written.prompt_tokens
@@ -122,7 +119,7 @@ class CompletionStream:
         return self._frame(piece, written)
 
     def _frame(self, piece: Piece, written: _Written) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         told: dict[str, Any] = {"index": index, **_text(chunk), "stop": False, "id_slot": ANY_SLOT}
         told |= {"tokens_predicted": chunk.eval_tokens, "tokens_evaluated": written.prompt_tokens}
         if chunk.reading is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -17,10 +18,11 @@ from server.inference import Card, card_of
 from server.messages.names import ModelName
 
 
-def model_object(identifier: str, card: Card, services: Services, *, is_anthropic: bool = False) -> dict[str, Any]:
+def model_object(identifier: str, card: Card, context_tokens: int | None, *, is_anthropic: bool) -> dict[str, Any]:
     """`identifier` is the name as the client shall see it. How much fits into a conversation has a name in every
     program that looks for it: OpenRouter's, vLLM's, Anthropic's; it is what the model runs with, or would, and not what
     it was trained for, because a client fills it. What Anthropic calls capabilities is an object of its own."""
+    context = dict.fromkeys(("context_length", "max_model_len", "max_input_tokens"), context_tokens)
     moment = card.modified_at
     return {
         "id": identifier,
@@ -32,27 +34,28 @@ def model_object(identifier: str, card: Card, services: Services, *, is_anthropi
         "created_at": local_timestamp(moment),
         "lifecycle": "active",
         **({} if is_anthropic else {"capabilities": card.capabilities}),
-        **_context(card, services),
+        **(context if context_tokens else {}),
+        **({"max_context_length": card.train_context_tokens} if card.train_context_tokens else {}),
         "meta": {"n_ctx_train": card.train_context_tokens, "n_params": card.parameters, "size": card.size},
     }
 
 
-def _context(card: Card, services: Services) -> dict[str, int]:
-    scheduler = services.scheduler
-    found = card.context_tokens(scheduler.usual_context_tokens)
-    for running in scheduler.running():
-        if running.digest == card.digest and running.state in ("ready", "draining"):
-            found = running.context_tokens
-    names = ("context_length", "max_model_len", "max_input_tokens")
-    trained = {"max_context_length": card.train_context_tokens} if card.train_context_tokens else {}
-    return {**({name: found for name in names} if found else {}), **trained}
+def _contexts(services: Services, cards: Sequence[Card]) -> list[int | None]:
+    """Of each the tokens that it runs with, or would."""
+    running = services.scheduler.running()
+    loaded = {model.digest: model.context_tokens for model in running if model.state in ("ready", "draining")}
+    usual = services.scheduler.usual_context_tokens
+    return [loaded.get(card.digest) or card.context_tokens(usual) for card in cards]
 
 
 async def models(request: Request) -> ASGIApp:
     """All of them, newest first; nothing is loaded for it."""
     services, is_anthropic = services_of(request), dialect_of(request.scope) is ANTHROPIC
     cards = await services.catalog.cards()
-    data = [model_object(card.name.short, card, services, is_anthropic=is_anthropic) for card in cards]
+    data = [
+        model_object(card.name.short, card, context_tokens, is_anthropic=is_anthropic)
+        for card, context_tokens in zip(cards, _contexts(services, cards), strict=True)
+    ]
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return json_answer({"object": "list", "data": data, "has_more": False, **ends}, content_type=BARE_JSON)
 
@@ -65,7 +68,8 @@ async def model(request: Request) -> ASGIApp:
     services, is_anthropic = services_of(request), dialect_of(request.scope) is ANTHROPIC
     entry = await services.catalog.find(identifier, "show")
     card = await anyio.to_thread.run_sync(card_of, entry.model, entry.capabilities)
-    found = model_object(identifier, card, services, is_anthropic=is_anthropic)
+    [context_tokens] = _contexts(services, [card])
+    found = model_object(identifier, card, context_tokens, is_anthropic=is_anthropic)
     return json_answer(found, content_type=BARE_JSON)
 
 

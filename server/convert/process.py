@@ -24,6 +24,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENO
 def main(_words: Sequence[str] = ()) -> int:
     """The exit status. All it needs to know comes by its pipe."""
     lifeline.bind_to_parent()
+    lifeline.stand_back()
     orders, events = lifeline.claim_pipes()
     line = _first_line(orders)
     if not line:

@@ -103,8 +103,9 @@ def load(
     variant = cpu.load_backends(plan.cpu_library, cache_dir, ENGINE.command())
     api.llama_backend_init()
     threads = wanted_threads(plan.threads)
-    model = Model(plan, log, ProgressReport(events))
-    projector = Projector(model, plan, threads, log) if plan.projector_path and not plan.embedding else None
+    model = Model(plan, log, ProgressReport(events), cache_dir)
+    sees = plan.projector_path and not plan.embedding
+    projector = Projector(model, plan, threads, log, cache_dir) if sees else None
     context = Context(model, plan, threads, log)
     events.send([LoadProgress(fraction=1.0)])
     warm_up(context, model, log)

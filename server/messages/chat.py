@@ -9,6 +9,7 @@ import msgspec
 from server.messages.options import SamplingOptions
 
 Think = bool | Literal["low", "medium", "high", "max"] | None
+IMAGE_HERE = "\ufdd4"  # a character that stands for nothing, and that no text has
 FOREVER_SECONDS = float(2**63 - 1) / 1e9  # the longest duration that clients of the API can read
 
 
@@ -26,7 +27,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation. `role` is in lower case; images are raw bytes."""
+    """One turn of a conversation. `role` is in lower case; images are raw bytes, each at its IMAGE_HERE in the content
+    where it has any."""
 
     role: str = ""
     content: str = ""
@@ -170,6 +172,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 __all__ = [
     "FOREVER_SECONDS",
+    "IMAGE_HERE",
     "Chunk",
     "FinishReason",
     "GenerationRequest",

@@ -17,6 +17,7 @@ import msgspec
 from server.errors import InvalidRequest
 from server.messages.chat import TokenLogprob
 from server.messages.options import SamplingOptions
+from server.messages.patchwork import Patchwork
 
 HEADER = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -34,11 +35,14 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
     `projector_path`: the file that turns images or sounds into embeddings, "" for a model that reads text alone;
     `projector_offload`: it may use a GPU. `image_min_tokens`: what an image is made of at least, where its size
     decides; 0 leaves it to the projector.
+    `model_patches` and `projector_patches`: what llama.cpp is to read in place of a file that it does not understand.
     """
 
     model_path: str
+    model_patches: Patchwork | None = None
     adapter_paths: tuple[str, ...] = ()
     projector_path: str = ""
+    projector_patches: Patchwork | None = None
     projector_offload: bool = True
     image_min_tokens: int = 0
     context_tokens: int = 4096

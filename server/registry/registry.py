@@ -14,8 +14,9 @@ import anyio.to_thread
 from server.errors import PunaError, ServerStopping
 from server.messages.chat import Progress
 from server.messages.names import ModelName
+from server.net.addresses import AddressPolicy
+from server.net.transport import Transport
 from server.registry import pull, push
-from server.registry.addresses import AddressPolicy
 from server.registry.downloads import Downloads
 from server.registry.key import RegistryKey
 from server.registry.limits import Limits
@@ -23,7 +24,6 @@ from server.registry.notes import Notes
 from server.registry.patience import Patience
 from server.registry.preview import Preview, preview
 from server.registry.session import Session
-from server.registry.transport import Transport
 from server.store import Store
 
 log = logging.getLogger(__name__)

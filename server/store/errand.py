@@ -71,8 +71,7 @@ class Errand:
 
 @contextmanager
 def errand(command: Sequence[str], log: Callable[[str], object]) -> Iterator[Errand]:
-    """The answers of running models come first, so it gets what they leave of the processor, where systems let us say
-    that from outside; the programs themselves say it elsewhere."""
+    """The answers of running models come first. Windows is told so here; elsewhere the program says it of itself."""
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS

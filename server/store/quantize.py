@@ -18,8 +18,8 @@ from server.programs import ENGINE
 from server.store.blobs import Blobs
 from server.store.errand import Errand, errand
 from server.store.files import store_errors
+from server.store.foreign import ADVICE, is_foreign
 from server.store.gguf import GgufHeader, read_header
-from server.store.gguf_foreign import foreign_reason
 
 SOURCES = ("F16", "BF16", "F32")
 TICK_SECONDS = 0.25
@@ -53,8 +53,8 @@ def check_source(header: GgufHeader, wanted: str, *, is_draft: bool = False) -> 
             if is_draft
             else "quantization is only supported for F16, BF16 and F32 models"
         )
-    if reason := foreign_reason(header):
-        raise InvalidRequest(f"this model cannot be quantized: {reason}")
+    if is_foreign(header):
+        raise InvalidRequest(f"this model cannot be quantized: {ADVICE}")
     return present != wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pathlib
 import re
@@ -59,6 +60,30 @@ def test_a_second_server_on_the_port_says_so_and_exits_1(server: RunningServer) 
         f"Error: 127.0.0.1:{server.port} is already in use by a running Puna server (process {server.process.pid})."
     )
     assert server.process.poll() is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_small_writes_leave_at_once(host: str) -> None:
+    """Head and body of an answer are two writes; the second must not wait for the client to confirm the first."""
+
+    async def accepted() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection: socket.socket = writer.get_extra_info("socket")
+            found.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            await writer.wait_closed()
+
+        listener = listen(host, 0)
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(host, listener.getsockname()[1])
+            flag = await found
+            writer.close()
+            await writer.wait_closed()
+        return flag
+
+    assert asyncio.run(accepted())
 
 
 def test_the_log_begins_with_the_settings(server: RunningServer) -> None:
