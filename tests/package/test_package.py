@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 import pathlib
 import signal
@@ -12,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import httpx2
 import psutil
 import pytest
 from PIL import Image
@@ -20,10 +20,12 @@ from server.client import Client, file_digest
 from server.programs import ENGINE
 from server.version import VERSION
 from tests.app.display import desktop, end, wait_for
+from tests.cli.terminal import terminal
 from tests.convert.tiny import llama_folder
 from tests.golden.server import RunningServer, free_port, running_server
 
 pytestmark = pytest.mark.timeout(900)  # the first one waits for the build
+CTRL_G = "\x07"
 FOLDER_BYTES = 330 * 1_000_000
 # Whatever else is installed where the folder was built, these have nothing to do in it.
 NOT_OURS = {
@@ -132,14 +134,26 @@ def test_safetensors_are_converted_quantized_and_run(client: Client, tmp_path: p
         assert list(said)[-1]["done"]
 
 
-def test_answers_are_held_to_a_schema(client: Client, models: pathlib.Path) -> None:
+def test_answers_are_held_to_a_grammar(serving: RunningServer) -> None:
     """With the library that only this asks for."""
-    install(client, "held", models / "vision.gguf")
-    yes_or_no = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
-    schema = yes_or_no | {"additionalProperties": False}
-    request = {"model": "held", "prompt": "x", "format": schema, "stream": False}
-    with client.generate(request | {"options": {"num_predict": 60}}) as said:
-        assert type(json.loads(list(said)[-1]["response"])["a"]) is bool
+    request = {"model": "puna-starter", "prompt": "x", "grammar": 'root ::= "plain grass"'}
+    answer = httpx2.post(f"{serving.base}/completion", json=request, timeout=60, trust_env=False)
+    assert answer.json()["content"] == "plain grass"
+
+
+def test_an_editor_is_started_without_our_libraries(
+    built: pathlib.Path, serving: RunningServer, tmp_path: pathlib.Path
+) -> None:
+    """It would load them instead of its own."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho "libraries: ${LD_LIBRARY_PATH-of the system}" > "$1"\n', encoding="utf-8")
+    editor.chmod(0o755)
+    environ = bare(tmp_path) | {"OLLAMA_HOST": serving.base, "OLLAMA_EDITOR": str(editor), "TERM": "xterm"}
+    environ["PROMPT_TOOLKIT_NO_CPR"] = "1"
+    with terminal([str(built / "puna"), "run", "puna-starter"], environ, tmp_path) as screen:
+        screen.expect("Send a message")
+        screen.send(CTRL_G)
+        screen.expect("libraries: of the system")
 
 
 def test_a_signal_leaves_no_process(built: pathlib.Path, tmp_path: pathlib.Path, models: pathlib.Path) -> None:
