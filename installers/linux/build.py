@@ -145,7 +145,23 @@ def needed_packages(home: pathlib.Path, architecture: str) -> tuple[str, str]:
                      "-dDepends", *(f"-e{path.resolve()}" for path in others),
                      "-dRecommends", *(f"-e{path.resolve()}" for path in of_qt), cwd=work)  # fmt: skip
     found = dict(line.removeprefix("shlibs:").split("=", 1) for line in output.splitlines() if "=" in line)
-    return found["Depends"], found["Recommends"]
+    # It names packages of libraries that the folder has too.
+    lacking = packages_with(set().union(*map(asked_by, libraries)) - {path.name for path in home.rglob("*.so*")})
+    names = [entry for entry in found.get("Depends", "").split(", ") if entry.split()[0] in lacking]
+    wishes = [entry for entry in found.get("Recommends", "").split(", ") if entry.split()[0] in lacking]
+    return ", ".join(names), ", ".join(wishes)
+
+
+def asked_by(library: pathlib.Path) -> set[str]:
+    words = (line.split() for line in run("objdump", "-p", str(library)).splitlines())
+    return {line[1] for line in words if line[:1] == ["NEEDED"]}
+
+
+def packages_with(libraries: set[str]) -> set[str]:
+    """Names of the installed packages that hold them."""
+    folder = run("dpkg-architecture", "-qDEB_HOST_MULTIARCH").strip()
+    listed = run("dpkg", "-S", *(f"*/{folder}/{name}" for name in sorted(libraries)))
+    return {line.split(":")[0] for line in listed.splitlines()}
 
 
 def is_of_qt(place: pathlib.PurePath) -> bool:
