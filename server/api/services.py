@@ -12,8 +12,10 @@ from server.api.access import RefusedOrigins
 
 if TYPE_CHECKING:
     from server.inference import Catalog, Fitting, Inference
+    from server.net.images import RemoteImages
     from server.registry import Registry
     from server.scheduler import Scheduler
+    from server.search import SearchProvider
     from server.settings import Settings
     from server.store import Store
     from server.store.moving import Mover
@@ -28,7 +30,8 @@ class ListenAddress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """`closing` is set when the server begins to stop; answers without an end of their own watch it."""
+    """`closing` is set when the server begins to stop; answers without an end of their own watch it. `search` is None
+    where the user has named no search engine, `images` where images are not fetched."""
 
     settings: Settings
     address: ListenAddress
@@ -40,6 +43,8 @@ class Services:
     fitting: Fitting
     registry: Registry
     closing: anyio.Event
+    search: SearchProvider | None = None
+    images: RemoteImages | None = None
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
 
 

@@ -169,6 +169,7 @@ def _events(
         on_overflow="truncate" if may_be_cut(request, entry) and not prompt.media else "refuse",
         shift=lease.plan.shift,
         logprobs=request.top_logprobs if request.logprobs else None,
+        after_sampling=request.after_sampling,
         visible=visible,
         grammar=grammar,
         thought=thought_limit(request, entry.choice, prompt.text),

@@ -12,6 +12,7 @@ from server.inference.catalog import Catalog
 from server.inference.checks import check_local
 from server.messages.models import ModelSpec
 from server.messages.options import RunnerOptions, read_options
+from server.registry.preview import Preview
 from server.scheduler import Scheduler
 from server.scheduler.fit import Fit
 from server.scheduler.placement import PlacementSettings
@@ -64,6 +65,20 @@ class Fitting:
         spec = await anyio.to_thread.run_sync(lambda: entry.spec)
         options = read_options(entry.model.params, {"num_ctx": question.num_ctx})
         return await self._scheduler.fit(spec, options.runner, settings)
+
+    async def of_preview(self, name: str, found: Preview, question: Question = PLAIN) -> Fit | None:
+        """A model as its registry has it; None where it has no weights, or where more of them is needed to know. Raises
+        InvalidGguf and InvalidRequest."""
+        if not found.prefix:
+            return None
+        return await self.of_prefix(
+            name,
+            found.prefix,
+            found.weights_bytes,
+            question,
+            projector_prefix=found.projector_prefix,
+            projector_bytes=found.projector_bytes,
+        )
 
     async def of_prefix(
         self,

@@ -53,6 +53,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     ids, taken as they are. `thinking_budget_tokens`: how long the model may think, None for as long as it likes; the
     message is written at the end of a thought that is cut short. `use_cache` False evaluates the whole prompt anew.
     `with_tokens` and `with_progress`: chunks tell the ids of their tokens, and how far the prompt has been read.
+    `after_sampling`: log-probabilities are those that a token was drawn with, and not the model's own.
     `as_written`: the text is the answer; neither thoughts nor calls are looked for in it.
     """
 
@@ -77,6 +78,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     shift: bool | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    after_sampling: bool = False
     debug_render_only: bool = False
     count_only: bool = False
     grammar: str = ""

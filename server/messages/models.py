@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from server.messages.frames import Buffer
+from server.messages.patchwork import Patchwork
 
 
 class LayerShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,14 +100,18 @@ class ProjectorShape(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the scheduler needs of a model. `path` is the weights file and the key of its runner: names that share a
-    file share a runner. `projector_path`: the projector it is loaded with, "" for none; `projector` are its sizes."""
+    file share a runner. `projector_path`: the projector it is loaded with, "" for none; `projector` are its sizes.
+    `model_patches` and `projector_patches`: what llama.cpp is to read in place of a file that it does not understand.
+    """
 
     name: str
     digest: str
     path: str
+    model_patches: Patchwork | None = None
     adapter_paths: tuple[str, ...] = ()
     adapter_bytes: int = 0
     projector_path: str = ""
+    projector_patches: Patchwork | None = None
     projector: ProjectorShape = ProjectorShape()
     shape: ModelShape = ModelShape()
     can_complete: bool = True
@@ -135,5 +140,6 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     used_tokens: int = 0
     tokens_per_second: float = 0.0
     prompt_tokens_per_second: float = 0.0
+    steps: int = 0
     keep_alive_seconds: float = 300.0
     expires_at: float | None = None

@@ -11,7 +11,7 @@ import msgspec
 from server.errors import InvalidGguf
 from server.messages.names import ModelName
 from server.registry.parts import Part
-from server.registry.remote_manifest import fetch_manifest
+from server.registry.remote_manifest import Fetched, fetch_manifest
 from server.registry.session import Session
 from server.registry.source import BlobSource
 from server.store import manifest
@@ -34,7 +34,11 @@ class Preview(msgspec.Struct, frozen=True):
 
 async def preview(session: Session, name: ModelName) -> Preview:
     """Raises RegistryError, Unsupported."""
-    fetched = await fetch_manifest(session, name)
+    return await preview_of(session, await fetch_manifest(session, name))
+
+
+async def preview_of(session: Session, fetched: Fetched) -> Preview:
+    """Raises RegistryError."""
     size = fetched.manifest.size
     weights = [layer for layer in fetched.layers if layer.media_type == manifest.MODEL and layer.size]
     if not weights:

@@ -257,6 +257,8 @@ class _Loading:
         is_partial = bool(devices) and 0 <= self.options.num_gpu < self._all_layers
         return LaunchPlan(
             model_path=self.spec.path,
+            model_patches=self.spec.model_patches,
+            projector_patches=self.spec.projector_patches,
             adapter_paths=self.spec.adapter_paths,
             projector_path=self.spec.projector_path,
             projector_offload=self._offloads_projector(devices),
@@ -345,6 +347,8 @@ class _Loading:
 
     def _use_mmap(self, devices: Sequence[Device], is_partial: bool) -> bool:
         """Mapping helps where pages go to a GPU or are shared; elsewhere it only delays reading to the first answer."""
+        if self.spec.model_patches is not None:
+            return False  # what is put together while it is read is nowhere to be mapped from
         if self.options.use_mmap is not None:
             return self.options.use_mmap
         libraries = {device.library for device in devices}

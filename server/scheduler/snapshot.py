@@ -45,6 +45,7 @@ def status_line(
         used_tokens=pulse.used_tokens if pulse else 0,
         tokens_per_second=pulse.tokens_per_second if pulse else 0.0,
         prompt_tokens_per_second=pulse.prompt_tokens_per_second if pulse else 0.0,
+        steps=pulse.steps if pulse else 0,
         keep_alive_seconds=slot.keep_alive_seconds,
         # Two clocks are never read at the same instant; whoever asks twice shall be told the same time.
         expires_at=None if slot.is_pinned else round(unix + expires_in, 3),

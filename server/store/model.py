@@ -19,8 +19,8 @@ from server.messages.models import ModelSpec, ProjectorShape
 from server.messages.names import ModelName
 from server.store import digests, manifest
 from server.store.blobs import Blobs
+from server.store.foreign import loadable
 from server.store.gguf import GgufHeader
-from server.store.gguf_foreign import foreign_reason
 from server.store.gguf_projector import projector_shape
 from server.store.gguf_tables import UNKNOWN_FILE_TYPE, parameter_size
 from server.store.headers import Headers
@@ -144,24 +144,32 @@ class Model:
                 f"{self.name.short} cannot be run: a file of it is missing or damaged. The log has the details; pull "
                 "or create the model again."
             )
-        if reason := foreign_reason(header):
-            raise Unsupported(f"{self.name.short} cannot be run: {reason}")
         try:
-            sizes = projector_shape(projector, header.number("embedding_length")) if projector else ProjectorShape()
-        except InvalidGguf as error:
-            raise InvalidGguf(f"{self.name.short} cannot be run: {error}") from error
+            files = loadable(header, projector)
+            width = files.header.number("embedding_length")
+            sizes = projector_shape(files.projector, width) if files.projector else ProjectorShape()
+        except (InvalidGguf, Unsupported) as error:
+            raise type(error)(f"{self.name.short} cannot be run: {error}") from error
         return ModelSpec(
             name=self.name.short,
             digest=self.digest,
             path=str(self.model_path),
+            model_patches=files.patches,
             adapter_paths=tuple(map(str, self.adapter_paths)),
             adapter_bytes=sum(tensor.size for each in adapters if each is not None for tensor in each.tensors),
-            projector_path=str(self.projector_paths[0]) if self.projector_paths else "",
+            projector_path=self._projector_path(has_own=files.projector is not None),
+            projector_patches=files.projector_patches,
             projector=sizes,
-            shape=header.shape(),
-            can_complete=not header.has_pooling,
-            has_vision=bool(self.projector_paths) or header.has_vision,
+            shape=files.header.shape(),
+            can_complete=not files.header.has_pooling,
+            has_vision=bool(self.projector_paths) or files.header.has_vision,
         )
+
+    def _projector_path(self, *, has_own: bool) -> str:
+        """Its projector's file: one of its own, or the model's, where the part that sees is inside."""
+        if self.projector_paths:
+            return str(self.projector_paths[0])
+        return str(self.model_path) if has_own else ""
 
 
 def load_model(name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, headers: Headers, links: Links) -> Model:

@@ -61,7 +61,7 @@ async def test_parts_are_one_message(server: Server) -> None:
 
 
 async def test_content_that_is_not_there(server: Server) -> None:
-    """compat-api 103-105"""
+    """compat-api 103-105, 108: nothing is added to another message"""
     read_messages = await read(
         server,
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
