@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import pathlib
+import re
 import sys
 import time
 
@@ -13,6 +14,9 @@ from server.settings import SETTINGS, Settings, variables_of_others
 TRACE = 5
 LOG_FILE_BYTES = 10 * 1024 * 1024
 LOG_FILES_KEPT = 5
+
+# Nobody writes one into the log on purpose; but somebody may put one where a name belongs.
+_API_KEY = re.compile(r"\b(puna-(?:run-)?)[A-Za-z0-9_-]{40,}")
 
 logging.addLevelName(TRACE, "TRACE")
 
@@ -29,7 +33,7 @@ class KeyValueFormatter(logging.Formatter):
         )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line
+        return _API_KEY.sub(r"\1...", line)
 
 
 def quoted(text: str) -> str:
