@@ -99,7 +99,7 @@ keys = Command(
         click.Option(
             ["--scope"],
             metavar="scope",
-            help="What a new key may do: use (ask models), manage (pull, make and remove them too) or admin (everything)",
+            help="What a new key may do: use (ask models), manage (pull, make, remove them too) or admin (everything)",
         ),
         click.Option(["--json"], is_flag=True, help="Print JSON for scripts"),
     ],

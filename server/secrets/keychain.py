@@ -55,7 +55,10 @@ class SystemKeychain:
 
     def _call(self, method: str, *args: str) -> Any:
         if self._backend is None:
-            raise KeysUnreadable("the keychain of this computer, which keeps some API keys, is not there")
+            raise KeysUnreadable(
+                "the keychain of this computer, which keeps some API keys, is not there; start the server in the "
+                "session of a desktop, or revoke these keys and add others"
+            )
         try:
             return getattr(self._backend, method)(SERVICE, *args)
         except Exception as error:  # each system has errors of its own, and not all are the library's

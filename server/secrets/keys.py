@@ -70,6 +70,7 @@ class Keys:
         self._keys: tuple[Key, ...] = ()
         self._hashes: dict[str, str] = {}
         self._noted: dict[str, int] = {}
+        self._refusal = KeysUnreadable()
         self._refused_at = float("-inf")
 
     def __repr__(self) -> str:
@@ -143,9 +144,7 @@ class Keys:
             if hmac.compare_digest(self._hashes.get(key.id, ""), wanted):
                 found = key
         if found is None and self._has_unknown_hashes:
-            raise KeysUnreadable(
-                "the keychain of this computer, which keeps some API keys, could not be used; unlock it and try again"
-            )
+            raise self._refusal
         return found
 
     def is_noted(self, key: Key) -> bool:
@@ -181,7 +180,7 @@ class Keys:
                 # What somebody has deleted in the keychain is a key that nobody has.
                 hashes |= {id: self._keychain.look_up(id) or "" for id, known in hashes.items() if known is None}
             except KeysUnreadable as error:
-                self._refused_at = self._clock()
+                self._refusal, self._refused_at = error, self._clock()
                 log.error("%s", error.log)
         self._hashes = {id: known for id, known in hashes.items() if known is not None}
         self._keys, self._seen = keys, signature

@@ -49,7 +49,7 @@ class KeychainInMemory:
     def _ask(self) -> None:
         self.questions += 1
         if self.is_locked:
-            raise KeysUnreadable("locked")
+            raise KeysUnreadable("it is locked; unlock it")
 
 
 class Clock:
