@@ -16,6 +16,7 @@ import hmac
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+import anyio
 import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -41,6 +42,7 @@ class Gate:
         self._token = token.encode()
         self._is_required = is_required
         self._compat_routes = tuple(compat_routes)
+        self._lookups = anyio.CapacityLimiter(1)
 
     async def refusal(self, scope: Scope) -> ASGIApp | None:
         """The answer to a request that may not come in; None lets it in, with its key noted in `scope`."""
@@ -73,8 +75,10 @@ class Gate:
     async def _look_up(self, text: bytes) -> Key | None:
         if self._keys.is_current:
             return self._keys.find(text)
-        # The keychain may ask its user, who may be away: a server that stops must not wait for that.
-        return await anyio.to_thread.run_sync(partial(self._keys.find, text), abandon_on_cancel=True)
+        # The keychain may ask its user, who may be away: meanwhile strangers with wrong keys must not take all threads.
+        return await anyio.to_thread.run_sync(
+            partial(self._keys.find, text), abandon_on_cancel=True, limiter=self._lookups
+        )
 
     def _refused(self, scope: Scope, error: PunaError) -> ASGIApp:
         answer: Response

@@ -24,7 +24,7 @@ from server.settings import Settings
 from server.store import Store
 from server.store.links import Links
 from server.store.moving import Mover
-from tests.secrets.no_keychain import NoKeychain
+from tests.secrets.keychains import NoKeychain
 
 TOKEN = "puna-run-token-of-the-tests"
 

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx2
 import pytest
 from starlette.routing import Match, Route
@@ -18,8 +21,9 @@ from server.api.app import ROUTES
 from server.api.openapi import Handled
 from server.api.scopes import _TABLE, scope_of
 from server.api.wire_routes import COMPAT_ROUTES, Unlisted, _Cleaned
-from server.secrets import SCOPES, Scope
+from server.secrets import SCOPES, Keys, Scope
 from tests.api.conftest import TOKEN, Connect, Server, Start
+from tests.secrets.keychains import KeychainInMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -282,6 +286,36 @@ async def test_keys_that_cannot_be_read_are_told_and_nobody_comes_in(locked: Ser
         assert "the file of API keys could not be read" in answer.text
     # Who needs no file still comes in, to see what is wrong.
     assert (await locked.client.get("/api/tags", headers=bearer(TOKEN))).status_code == 200
+
+
+async def test_a_keychain_that_waits_for_its_user_holds_up_only_those_who_need_it(locked: Server) -> None:
+    """Not even a crowd with wrong keys takes the threads that all others need."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Waiting(KeychainInMemory):
+        def look_up(self, name: str) -> str | None:
+            asked.set()
+            assert answered.wait(20)
+            return super().look_up(name)
+
+    keychain = Waiting()
+    _, kept = Keys(locked.services.keys._path, keychain).add("a", "use")
+    locked.services.keys._keychain = keychain
+    statuses: list[int] = []
+
+    async def send(key: str) -> None:
+        statuses.append((await locked.client.get("/api/tags", headers=bearer(key))).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for key in (kept, *["nonsense"] * 60):
+            tasks.start_soon(send, key)
+        await anyio.to_thread.run_sync(asked.wait)
+        with anyio.fail_after(10):
+            answer = await locked.client.get("/puna/v1/keys", headers=bearer(TOKEN))
+        assert answer.status_code == 200
+        assert statuses == []
+        answered.set()
+    assert sorted(statuses) == [200] + [401] * 60
 
 
 # ---- /puna/v1/keys -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.secrets.no_keychain import NO_KEYCHAIN
+from tests.secrets.keychains import NO_KEYCHAIN
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = """

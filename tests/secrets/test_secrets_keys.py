@@ -16,40 +16,11 @@ import pytest
 from server.errors import InvalidRequest, KeyNameTaken, KeyNotFound, KeysUnreadable
 from server.secrets import SCOPES, Key, Keys, includes
 from server.secrets.keys import RETRY_SECONDS, hash_of
-from tests.secrets.no_keychain import NoKeychain
+from tests.secrets.keychains import KeychainInMemory, NoKeychain
 
 ROOT = pathlib.Path(__file__).parents[2]
 HOUR = 3600
 needs_unix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-
-
-class KeychainInMemory:
-    """`is_locked` refuses everything, as a user does who dismisses the question."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
-        self.is_locked = False
-        self.questions = 0
-
-    def is_there(self) -> bool:
-        return True
-
-    def keep(self, name: str, text: str) -> None:
-        self._ask()
-        self.texts[name] = text
-
-    def look_up(self, name: str) -> str | None:
-        self._ask()
-        return self.texts.get(name)
-
-    def forget(self, name: str) -> None:
-        self._ask()
-        del self.texts[name]
-
-    def _ask(self) -> None:
-        self.questions += 1
-        if self.is_locked:
-            raise KeysUnreadable("it is locked; unlock it")
 
 
 class Clock:
@@ -273,7 +244,7 @@ def test_a_file_that_cannot_be_read_lets_nobody_in_and_is_not_overwritten(
 KILLED = """
 import pathlib, sys
 from server.secrets import Keys
-from tests.secrets.no_keychain import NoKeychain
+from tests.secrets.keychains import NoKeychain
 keys = Keys(pathlib.Path(sys.argv[1]), NoKeychain())
 number = 0
 while True:
@@ -312,7 +283,7 @@ def test_killed_in_the_middle_of_adding_a_key(path: pathlib.Path) -> None:
 STOPPED = """
 import os, pathlib, signal, sys
 from server.secrets import Keys
-from tests.secrets.no_keychain import NoKeychain
+from tests.secrets.keychains import NoKeychain
 step = sys.argv[2]
 real = getattr(os, step)
 def kill(*args):

@@ -10,7 +10,7 @@ import pytest
 
 from server.client import Client, file_digest
 from tests.golden.server import RunningServer, running_server
-from tests.secrets.no_keychain import NO_KEYCHAIN
+from tests.secrets.keychains import NO_KEYCHAIN
 
 SETTINGS = {"OLLAMA_NUM_PARALLEL": "4", "OLLAMA_CONTEXT_LENGTH": "1024"}
 FILES = (("m", "scripted.gguf"), ("bare", "bare.gguf"))

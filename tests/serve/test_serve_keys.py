@@ -22,7 +22,7 @@ from server.serve import BackgroundServer
 from server.settings import Settings, paths
 from tests.cli.program import ROOT, Program, ended_at_last, free_port
 from tests.golden.server import RunningServer, running_server
-from tests.secrets.no_keychain import NO_KEYCHAIN
+from tests.secrets.keychains import NO_KEYCHAIN
 from tests.serve.installed import be_user_of, server_with_keys
 
 REQUIRED = {"PUNA_REQUIRE_KEY": "1", **NO_KEYCHAIN}
