@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from app.arguments import read
+from server.programs import run_hidden
 from server.version import VERSION
 
 NO_QT = (
@@ -25,6 +26,8 @@ NO_SERVE = "serve command not supported, use puna serve\n"
 def main() -> int:
     """Returns the exit status."""
     words = sys.argv[1:]
+    if (status := run_hidden(words)) is not None:
+        return status
     arguments = read(words)
     if arguments.wants_version:
         sys.stdout.write(f"Puna {VERSION}\n")

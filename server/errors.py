@@ -33,6 +33,7 @@
     ├── KeysUnreadable            503  where the API keys are kept could not be read or written
     ├── RegistryError             500  a registry could not be reached, refused, or sent what cannot be used
     │   └── AddressRefused        403  it has an address that Puna does not connect to unasked
+    ├── SearchFailed              502  the search engine that PUNA_SEARCH_URL names did not do its part
     ├── DownloadRuns              409  it cannot be cleared or begun while somebody downloads it
     ├── RunnerError               500
     │   ├── RunnerStartFailed          a model could not be loaded
@@ -227,6 +228,16 @@ class AddressRefused(RegistryError):
     """This registry has an address in a private network; list it in PUNA_REGISTRIES if you trust it."""
 
     status = 403
+
+
+class SearchFailed(PunaError):
+    """The web search failed; is PUNA_SEARCH_URL right, and does the search engine run?"""
+
+    status = 502
+
+    def __init__(self, message: str = "", *, code: str = "api_error", log: str = "", status: int | None = None) -> None:
+        super().__init__(message, log=log, status=status)
+        self.code = code  # OpenAI's word for it
 
 
 class DownloadRuns(PunaError):

@@ -31,7 +31,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def models() -> pathlib.Path:
-    """The folder of small models: scripted.gguf and bare.gguf answer from a table, embedding.gguf makes vectors."""
+    """The folder of small models: scripted.gguf and bare.gguf answer from a table, embedding.gguf makes vectors,
+    and vision.gguf with vision-mmproj.gguf sees colors."""
     return MODELS
 
 

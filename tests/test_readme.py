@@ -9,6 +9,7 @@ from starlette.routing import Route
 from server.api.app import ROUTES
 from server.api.wire_routes import Unlisted
 from server.cli.main import ALIASES, COMMANDS
+from server.store.foreign import FAMILIES
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
@@ -29,3 +30,8 @@ def test_everyday_use_names_only_commands_that_exist() -> None:
     words = [part.split()[1] for line in lines for part in line.split("&&") if part.strip().startswith("puna ")]
     assert words
     assert set(words) <= {name for name, _, _ in COMMANDS} | set(ALIASES)
+
+
+def test_every_family_of_the_old_engine_is_in_the_table() -> None:
+    table = README.split("`general.architecture` of the old file")[1].split("\n\n")[0]
+    assert all(f"`{name}`" in table for family in FAMILIES for name in family.architectures)

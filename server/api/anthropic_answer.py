@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from typing import Any, Literal
 
 import msgspec
@@ -12,12 +11,14 @@ import msgspec
 from server.api.anthropic_request import Asked
 from server.api.openai_answer import is_plain
 from server.api.responses import encode
+from server.api.web_search import WEB_SEARCH, NothingToSearchFor, TooManySearches
 from server.api.wire_errors import anthropic_error
-from server.api.wire_runs import Piece
+from server.api.wire_runs import Piece, SearchStep, framed
 from server.api.wire_sse import event_frame
 from server.api.wire_tools import arguments_text, new_id
-from server.errors import PunaError
+from server.errors import PunaError, SearchFailed
 from server.messages.chat import Chunk, ToolCall, Usage
+from server.search import SearchResult
 
 PING = event_frame({"type": "ping"})
 
@@ -44,14 +45,44 @@ def new_signature() -> str:
     return secrets.token_urlsafe(24)
 
 
-def usage_object(usage: Usage) -> dict[str, int]:
-    """Input from the prefix cache is counted apart."""
-    return {
+def usage_object(usage: Usage, searches: int = 0) -> dict[str, Any]:
+    """Input from the prefix cache is counted apart; searches are told where there were any."""
+    told: dict[str, Any] = {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
         "output_tokens": usage.eval_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
     }
+    if searches:
+        told["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return told
+
+
+def search_block(message_id: str, step: SearchStep) -> dict[str, Any]:
+    """What a step of a search is to the client: the use of a server's tool, or its result."""
+    number = "" if step.number == 1 else f"_{step.number}"
+    identifier = f"srvtoolu_{message_id.removeprefix('msg_')}{number}"
+    if step.error is not None:
+        content: Any = {"type": "web_search_tool_result_error", "error_code": _error_code(step.error)}
+    elif step.results is not None:
+        content = [_search_result(result) for result in step.results]
+    else:
+        asked = {"query": step.query}
+        return {"type": "server_tool_use", "id": identifier, "name": WEB_SEARCH, "input": asked}
+    return {"type": "web_search_tool_result", "tool_use_id": identifier, "content": content}
+
+
+def _error_code(error: SearchFailed) -> str:
+    if isinstance(error, NothingToSearchFor):
+        return "invalid_request"
+    return "max_uses_exceeded" if isinstance(error, TooManySearches) else "unavailable"
+
+
+def _search_result(result: SearchResult) -> dict[str, Any]:
+    """The library's type has the last two, of which the first is for the server that the client sends it back to; it
+    is not secret here."""
+    told = {"type": "web_search_result", "url": result.url, "title": result.title}
+    return {**told, "encrypted_content": result.content, "page_age": None}
 
 
 def stop_of(asked: Asked, last: Chunk, has_calls: bool) -> dict[str, str | None]:
@@ -72,7 +103,9 @@ def _head(model: str) -> dict[str, Any]:
 
 def message_object(asked: Asked, pieces: list[Piece]) -> dict[str, Any]:
     """The whole answer, its blocks in the order in which they were generated."""
+    head = _head(asked.generation.model)
     blocks: list[dict[str, Any]] = []
+    searches = 0
     for piece in pieces:
         for part in parts_of(piece.chunk):
             if part.call is not None:
@@ -81,13 +114,16 @@ def message_object(asked: Asked, pieces: list[Piece]) -> dict[str, Any]:
                 blocks[-1][part.kind] += part.text
             else:
                 blocks.append({**_opened(part), part.kind: part.text})
+        if piece.search is not None:
+            blocks.append(search_block(head["id"], piece.search))
+            searches += piece.search.results is not None
     for block in blocks:
         if block["type"] == "thinking":
             block["signature"] = new_signature()
     last = pieces[-1].chunk
     stop = stop_of(asked, last, any(block["type"] == "tool_use" for block in blocks))
-    usage = usage_object(last.usage or Usage())
-    return {**_head(asked.generation.model), "content": blocks, **stop, "usage": usage}
+    usage = usage_object(last.usage or Usage(), searches)
+    return {**head, "content": blocks, **stop, "usage": usage}
 
 
 def _opened(part: Part) -> dict[str, Any]:
@@ -106,12 +142,16 @@ class MessageStream:
         self._open: str | None = None
         self._index = -1
         self._front = b""
+        self._head = _head(asked.generation.model)
+        self._searches = 0
         self._has_begun = self._has_calls = False
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece.chunk)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self._take)
+
+    def _take(self, piece: Piece) -> bytes:
+        said = self.feed(piece.chunk)
+        return said if piece.search is None else said + self._search(piece.search)
 
     def feed(self, chunk: Chunk) -> bytes:
         if self._open == "text" and is_plain(chunk):
@@ -132,7 +172,7 @@ class MessageStream:
         known = chunk.usage or Usage(prompt_tokens=chunk.prompt_tokens, cached_tokens=chunk.cached_tokens)
         usage = usage_object(known) | {"output_tokens": 0}
         stop = {"stop_reason": None, "stop_sequence": None}
-        message = {**_head(self._asked.generation.model), "content": [], **stop, "usage": usage}
+        message = {**self._head, "content": [], **stop, "usage": usage}
         return [event_frame({"type": "message_start", "message": message}), PING]
 
     def _part(self, part: Part) -> list[bytes]:
@@ -150,6 +190,15 @@ class MessageStream:
             return [*frames, self._delta("input_json_delta", "partial_json", arguments_text(part.call)), *self._close()]
         return [*frames, self._delta(f"{part.kind}_delta", part.kind, part.text)]
 
+    def _search(self, step: SearchStep) -> bytes:
+        """Blocks of searches come in one piece."""
+        frames = self._close()
+        self._index += 1
+        self._searches += step.results is not None
+        block = search_block(self._head["id"], step)
+        frames.append(event_frame({"type": "content_block_start", "index": self._index, "content_block": block}))
+        return b"".join([*frames, event_frame({"type": "content_block_stop", "index": self._index})])
+
     def _delta(self, kind: str, member: str, text: str) -> bytes:
         delta = {"type": kind, member: text}
         return event_frame({"type": "content_block_delta", "index": self._index, "delta": delta})
@@ -163,6 +212,6 @@ class MessageStream:
 
     def _end(self, chunk: Chunk) -> list[bytes]:
         delta = stop_of(self._asked, chunk, self._has_calls)
-        usage = usage_object(chunk.usage or Usage())
+        usage = usage_object(chunk.usage or Usage(), self._searches)
         ended = {"type": "message_delta", "delta": delta, "usage": usage}
         return [*self._close(), event_frame(ended), event_frame({"type": "message_stop"})]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.api.wire_fields import Fields, RefusedField, kind_of
-from server.api.wire_media import decode_base64
+from server.api.wire_media import Parts, decode_base64
 from server.messages.chat import Message, ToolCall, ToolFunction
 
 # Claude Code puts such a block in front, with a stamp that changes with every request: a prompt that begins with it
@@ -41,7 +41,7 @@ def _messages(item: Fields, names: dict[str, str]) -> list[Message]:
     gathered = _Gathered(names)
     content = item.get("content")
     if isinstance(content, str):
-        gathered.texts.append(content)
+        gathered.parts.add(content)
     elif isinstance(content, list):
         for block in item.objects("content"):
             gathered.add(block)
@@ -61,9 +61,8 @@ class _Gathered:
     """What the blocks of one message say."""
 
     names: dict[str, str]
-    texts: list[str] = field(default_factory=list)
+    parts: Parts = field(default_factory=Parts)
     thoughts: list[str] = field(default_factory=list)
-    images: list[bytes] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
     results: list[Message] = field(default_factory=list)
 
@@ -71,13 +70,13 @@ class _Gathered:
         """Blocks that no local model can use (redacted thoughts, unknown kinds) are passed over."""
         match block.text("type"):
             case "text":
-                self.texts.append(block.text("text") or "")
+                self.parts.add(block.text("text") or "")
             case "thinking":
                 self.thoughts.append(block.text("thinking") or "")
             case "image":
-                self.images.append(_image(block))
+                self.parts.add(_image(block))
             case "document" | "search_result":
-                self.texts.append(_document(block))
+                self.parts.add(_document(block))
             case "tool_use" | "server_tool_use":
                 self.calls.append(_call(block, len(self.calls)))
                 self.names[self.calls[-1].id] = self.calls[-1].function.name
@@ -87,9 +86,9 @@ class _Gathered:
     def message(self, role: str) -> Message:
         return Message(
             role=role,
-            content="".join(self.texts),
+            content=self.parts.content,
             thinking="\n".join(thought for thought in self.thoughts if thought),
-            images=tuple(self.images),
+            images=self.parts.images,
             tool_calls=tuple(self.calls),
         )
 
@@ -105,33 +104,32 @@ def _call(block: Fields, index: int) -> ToolCall:
 
 def _result(block: Fields, names: dict[str, str]) -> Message:
     call_id = block.text("tool_use_id") or ""
-    texts: list[str] = []
-    images: list[bytes] = []
+    parts = Parts()
     content = block.get("content")
     if isinstance(content, str):
-        texts.append(content)
+        parts.add(content)
     elif isinstance(content, dict):  # how a failed search of a server's own tool comes back
-        texts.append(f"web_search_tool_result_error: {content.get('error_code', 'unknown')}")
+        parts.add(f"web_search_tool_result_error: {content.get('error_code', 'unknown')}")
     else:
         for part in block.objects("content"):
-            _add_result_part(part, texts, images)
-    text = "".join(texts)
+            _add_result_part(part, parts)
+    text = parts.content
     if block.flag("is_error") and not text.lower().startswith("error"):
         text = f"Error: {text}"
     name = names.get(call_id, "")
-    return Message(role="tool", content=text, images=tuple(images), tool_name=name, tool_call_id=call_id)
+    return Message(role="tool", content=text, images=parts.images, tool_name=name, tool_call_id=call_id)
 
 
-def _add_result_part(part: Fields, texts: list[str], images: list[bytes]) -> None:
+def _add_result_part(part: Fields, parts: Parts) -> None:
     match part.text("type"):
         case "text":
-            texts.append(part.text("text") or "")
+            parts.add(part.text("text") or "")
         case "image":
-            images.append(_image(part, "tool_result image"))
+            parts.add(_image(part, "tool_result image"))
         case "web_search_result":
-            texts.append(f"- {part.text('title') or ''}: {part.text('url') or ''}\n")
+            parts.add(f"- {part.text('title') or ''}: {part.text('url') or ''}\n")
         case "document" | "search_result":
-            texts.append(_document(part))
+            parts.add(_document(part))
 
 
 def _image(block: Fields, what: str = "image") -> bytes:

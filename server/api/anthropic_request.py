@@ -23,22 +23,23 @@ _MODES: dict[str, Think] = {"enabled": True, "disabled": False}  # all others le
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request, and how its answer shall look."""
+    """A request, and how its answer shall look. `most_searches`: how often the model may search the web."""
 
     generation: GenerationRequest
     stream: bool = False
     only_one_call: bool = False
     stop_sequences: tuple[str, ...] = ()
+    most_searches: int = 0
 
 
-def read_request(fields: Fields, headers: Headers, *, is_count: bool = False) -> Asked:
+def read_request(fields: Fields, headers: Headers, *, is_count: bool = False, can_search: bool = False) -> Asked:
     """The order of the checks is the reference's. With `is_count` no length is needed: nothing will be generated."""
     model = read_model(fields)
     limit = fields.integer("max_tokens")
     if not is_count and (limit is None or limit <= 0):
         raise fields.refuse("max_tokens", "max_tokens is required and must be positive", "missing_required_parameter")
     messages = (*read_system(fields), *read_messages(fields))
-    tooling = read_tooling(fields)
+    tooling, most_searches = read_tooling(fields, can_search=can_search)
     stop_sequences = tuple(fields.texts("stop_sequences"))
     own = {
         "temperature": fields.number("temperature"),
@@ -59,7 +60,7 @@ def read_request(fields: Fields, headers: Headers, *, is_count: bool = False) ->
         **running.generation(_budget(fields)),
         truncate=running.truncate is True,  # an agent must know when its context is full
     )
-    return Asked(generation, fields.flag("stream") is True, tooling.only_one, stop_sequences)
+    return Asked(generation, fields.flag("stream") is True, tooling.only_one, stop_sequences, most_searches)
 
 
 def _think(fields: Fields) -> Think:

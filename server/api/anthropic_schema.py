@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.api.openai_schema import FORMAT_KIND
 from server.api.wire_options import RUNNING
 from server.api.wire_reading import (
     ANYTHING,
@@ -17,7 +18,9 @@ from server.api.wire_reading import (
     words,
 )
 
-_SOURCE = members(type=words("base64", "text", "content", "url"), media_type=TEXT, data=TEXT, content=ANYTHING)
+_SOURCE = members(
+    type=words("base64", "text", "content", "url"), media_type=TEXT, data=TEXT, url=TEXT, content=ANYTHING
+)
 _INNER = members(
     ("type",),
     type=words("text", "image", "document", "search_result", "web_search_result"),
@@ -44,7 +47,7 @@ _BLOCK = members(
     is_error=FLAG,
     content=either(TEXT, list_of(_INNER), OBJECT),
 )  # fmt: skip
-_FORMAT = members(type=words("text", "json_object", "json_schema"), schema=OBJECT)
+_FORMAT = members(type=FORMAT_KIND, schema=OBJECT)
 _ASKED: dict[str, Schema] = {
     **RUNNING,
     "system": either(TEXT, list_of(members(type=words("text"), text=TEXT))),
@@ -59,7 +62,7 @@ _ASKED: dict[str, Schema] = {
     "top_p": NUMBER,
     "top_k": WHOLE,
     "stop_sequences": list_of(TEXT),
-    "tools": list_of(members(type=TEXT, name=TEXT, description=TEXT, input_schema=OBJECT)),
+    "tools": list_of(members(type=TEXT, name=TEXT, description=TEXT, input_schema=OBJECT, max_uses=WHOLE)),
     "tool_choice": members(type=words("auto", "any", "tool", "none"), name=TEXT, disable_parallel_tool_use=FLAG),
     "thinking": members(type=words("enabled", "disabled", "adaptive", "between_tools"), budget_tokens=WHOLE),
     "output_config": members(effort=words("low", "medium", "high", "xhigh", "max"), format=_FORMAT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from server.api.web_search import FUNCTION, MAX_SEARCHES, WEB_SEARCH, with_search
 from server.api.wire_fields import Fields
 from server.api.wire_tools import Tooling, chosen, function_tool
 
@@ -56,13 +57,27 @@ _KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def read_tooling(fields: Fields) -> Tooling:
-    """`tools` and `tool_choice`. Tools that Anthropic's own servers run are not offered: nothing here runs them."""
-    tools = [tool for tool in map(_tool, fields.objects("tools")) if tool is not None]
+def read_tooling(fields: Fields, *, can_search: bool = False) -> tuple[Tooling, int]:
+    """`tools` and `tool_choice`, and how often the model may search the web. Of the tools that Anthropic's own servers
+    run only the search is offered, where there is a search engine (`can_search`); nothing here runs the others."""
+    wanted = fields.objects("tools")
+    tools = [tool for tool in map(_tool, wanted) if tool is not None]
+    searches = [_most_searches(tool) for tool in wanted if (tool.text("type") or "").startswith(WEB_SEARCH)]
+    if can_search and searches:
+        tools = with_search(tools)
     choice = fields.fields("tool_choice") or Fields({}, "tool_choice")
     kind = choice.text("type")
     tooling = chosen(tools, fields, named=choice if kind == "tool" else None, word=None if kind == "tool" else kind)
-    return Tooling(tooling.tools, tooling.must_call, only_one=choice.flag("disable_parallel_tool_use") is True)
+    most = min(searches, default=0) if any(tool is FUNCTION for tool in tooling.tools) else 0
+    only_one = choice.flag("disable_parallel_tool_use") is True
+    return Tooling(tooling.tools, tooling.must_call, only_one=only_one), most
+
+
+def _most_searches(tool: Fields) -> int:
+    most = tool.integer("max_uses")
+    if most is not None and most < 1:
+        raise tool.refuse("max_uses", f"'{tool.place('max_uses')}' must be at least 1.")
+    return MAX_SEARCHES if most is None else min(most, MAX_SEARCHES)
 
 
 def _tool(tool: Fields) -> dict[str, Any] | None:

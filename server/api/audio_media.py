@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from server.messages.media import kind_of_sound
+
 # Kilobits per second by the index in a frame's header, and samples per second: MPEG 1 layer III, then MPEG 2 and 2.5.
 _RATES = {
     3: ((0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (44100, 48000, 32000), 1152),
@@ -15,13 +17,11 @@ _ID3_HEADER = 10
 
 def kind_of_audio(data: bytes) -> str:
     """wav, mp3 or flac, which the engine reads; ogg, m4a or webm, which it does not; "" for anything else."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        return "wav"
-    if data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0):
-        return "mp3"
+    if kind := kind_of_sound(data):
+        return kind
     if data[4:8] == b"ftyp":
         return "m4a"
-    return {b"fLaC": "flac", b"OggS": "ogg", b"\x1a\x45\xdf\xa3": "webm"}.get(data[:4], "")
+    return {b"OggS": "ogg", b"\x1a\x45\xdf\xa3": "webm"}.get(data[:4], "")
 
 
 def duration_seconds(data: bytes) -> float:

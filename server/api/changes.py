@@ -19,6 +19,7 @@ from server.errors import InvalidModelName, InvalidRequest, ModelNotFound
 from server.messages.chat import Progress
 from server.messages.names import ModelName, split_source
 from server.prompts import gotemplate, named
+from server.registry.preview import Preview
 from server.store import CreateRequest
 
 
@@ -73,7 +74,14 @@ async def delete(request: Request, asked: requests.DeleteRequest) -> ASGIApp:
 @reads(requests.PullRequest)
 async def pull(request: Request, asked: requests.PullRequest) -> ASGIApp:
     name = registry_name(asked.target)
-    return ProgressStream(services_of(request).registry.pull(name, insecure=asked.insecure), asked.stream)
+    services = services_of(request)
+
+    async def foretell(found: Preview) -> str:
+        fit = await services.fitting.of_preview(name.short, found)
+        return "" if fit is None else fit.sentence
+
+    lines = services.registry.pull(name, insecure=asked.insecure, foretell=foretell if asked.fit else None)
+    return ProgressStream(lines, asked.stream)
 
 
 @reads(requests.PushRequest)

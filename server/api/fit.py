@@ -27,7 +27,7 @@ async def fit(request: Request, asked: FitRequest) -> ASGIApp:
     found = await services.registry.preview(name, insecure=asked.insecure)
     if not found.prefix:
         raise InvalidRequest(f"{name.short} has no weights of its own, so there is nothing to fit")
-    told = await services.fitting.of_prefix(name.short, found.prefix, found.weights_bytes, question)
+    told = await services.fitting.of_preview(name.short, found, question)
     if told is None:
         raise InvalidRequest("the registry's file does not say what it takes; pull it to know")
     return json_answer({**as_answer(told), "download_bytes": found.total_bytes})

@@ -54,9 +54,6 @@ COMPLETION = members(
 
 def read_writing(fields: Fields, headers: Headers) -> GenerationRequest:
     """The request without its prompt. What does not fit into the context is refused unless `truncate` is said."""
-    if fields.flag("post_sampling_probs"):
-        why = "'post_sampling_probs' is not supported: 'n_probs' gives the probabilities before sampling."
-        raise fields.refuse("post_sampling_probs", why, "unsupported_value")
     limit = read_limit(fields, "n_predict", "max_tokens")
     own = {**sampling(fields), "num_predict": limit, "num_keep": fields.integer("n_keep")}
     running = read_running(fields, headers, own)
@@ -75,6 +72,7 @@ def read_writing(fields: Fields, headers: Headers) -> GenerationRequest:
         truncate=running.truncate is True,
         logprobs=probabilities > 0,
         top_logprobs=probabilities,
+        after_sampling=fields.flag("post_sampling_probs") is True,
     )
     refuse_two_forms(generation)
     return as_count(generation) if limit == 0 else generation

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from server.api.openai_answer import Meter, by_choice, logprob_entries, progress_member
 from server.api.wire_errors import openai_error
-from server.api.wire_runs import Piece
+from server.api.wire_runs import Piece, framed
 from server.api.wire_sse import data_frame
 from server.errors import PunaError
 from server.messages.chat import Chunk, GenerationRequest, Usage
@@ -31,7 +31,7 @@ def completion_objects(asked: Asked, pieces: Iterable[Piece]) -> Any:
     """One object, or a list of them where there were several prompts or choices."""
     chunks = by_choice(pieces, len(asked.requests))
     told = [
-        {**last_object(asked, Piece(index, chunk), Meter(), chunk.text), **_text(chunk), **_probabilities(chunk)}
+        {**last_object(asked, Piece(index, chunk), Meter(), chunk.text), **_text(chunk), **_probabilities(asked, chunk)}
         for index, chunk in enumerate(chunks)
     ]
     return told[0] if len(told) == 1 else told
@@ -39,7 +39,7 @@ def completion_objects(asked: Asked, pieces: Iterable[Piece]) -> Any:
 
 def last_object(asked: Asked, piece: Piece, meter: Meter, said: str) -> dict[str, Any]:
     """What is known at the end of an answer whose text is `said`."""
-    index, chunk = piece
+    index, chunk, _ = piece
     usage = chunk.usage or Usage()
     return {
         "index": index,
@@ -71,11 +71,22 @@ def _stop_type(chunk: Chunk) -> str:
     return {"length": "limit", "stop": "eos"}.get(chunk.reason or "", "none")
 
 
-def _probabilities(chunk: Chunk) -> dict[str, Any]:
+def _probabilities(asked: Asked, chunk: Chunk) -> dict[str, Any]:
     entries = logprob_entries(chunk.logprobs)
+    if asked.requests[0].after_sampling:
+        entries = [
+            {**_with_prob(entry), "top_probs": [_with_prob(other) for other in entry["top_logprobs"]]}
+            for entry in entries
+        ]
     if len(entries) == len(chunk.tokens):
         entries = [{"id": token, **entry} for token, entry in zip(chunk.tokens, entries, strict=True)]
     return {"completion_probabilities": entries} if entries else {}
+
+
+def _with_prob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a token was drawn with is told as a probability, under the names that llama.cpp's server has for it."""
+    kept = {key: value for key, value in entry.items() if key not in ("logprob", "top_logprobs")}
+    return {**kept, "prob": math.exp(entry["logprob"])}
 
 
 class _Written:
@@ -94,13 +105,11 @@ class CompletionStream:
         self._asked = asked
         self._written: dict[int, _Written] = {}
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self.feed)
 
     def feed(self, piece: Piece) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         written = self._written.setdefault(index, _Written())
         written.text += chunk.text
         written.prompt_tokens = chunk.prompt_tokens or written.prompt_tokens
@@ -110,14 +119,14 @@ class CompletionStream:
         return self._frame(piece, written)
 
     def _frame(self, piece: Piece, written: _Written) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         told: dict[str, Any] = {"index": index, **_text(chunk), "stop": False, "id_slot": ANY_SLOT}
         told |= {"tokens_predicted": chunk.eval_tokens, "tokens_evaluated": written.prompt_tokens}
         if chunk.reading is not None:
             return data_frame({**told, **progress_member(chunk.reading)})
         if self._asked.with_timings:
             told["timings"] = written.meter.timings(piece)
-        return data_frame({**told, **_probabilities(chunk)})
+        return data_frame({**told, **_probabilities(self._asked, chunk)})
 
     def late_error(self, error: PunaError) -> bytes:
         return data_frame({"error": openai_error(error)})

@@ -70,6 +70,9 @@ def metrics_lines(finished: dict[str, ModelFigures], running: Iterable[RunningMo
     for name, words, measure in _GAUGES:
         yield from _head(name, words, "gauge")
         yield from (_sample(name, measure(model), model=model.name) for model in models)
+    # Known while a model is loaded; after that it begins at 0 again, as counters of Prometheus may.
+    yield from _head("llamacpp:n_decode_total", "Batches that were evaluated since the model was loaded.", "counter")
+    yield from (_sample("llamacpp:n_decode_total", model.steps, model=model.name) for model in models)
     yield from _head("puna:models_loaded", "Models in memory.", "gauge")
     yield _sample("puna:models_loaded", len(models))
     yield from _first_tokens(finished)

@@ -30,6 +30,7 @@ from server.api.services import services_of
 from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
+from server.api.wire_images import fetch_images
 from server.api.wire_options import as_set, read_model, read_running, refuse_two_forms
 from server.api.wire_reading import takes
 from server.api.wire_runs import as_count, choices, repeated
@@ -94,6 +95,7 @@ def _refuse_what_is_not_there(fields: Fields, messages: Sequence[Message]) -> No
 @takes("ChatCompletion", CHAT)
 async def completions(request: Request, fields: Fields) -> ASGIApp:
     services = services_of(request)
+    await fetch_images(request, fields, "messages")
     asked = read_chat(fields, request.headers)
     generation, inference = as_set(asked.generation, fields, services.settings.long_prompts), services.inference
     asked = msgspec.structs.replace(asked, reasoning_names=REASONING_NAMES[services.settings.reasoning_field])
@@ -113,6 +115,7 @@ async def completions(request: Request, fields: Fields) -> ASGIApp:
 @takes("ChatCompletion", CHAT)
 async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a chat would be."""
+    await fetch_images(request, fields, "messages")
     asked = read_chat(fields, request.headers)
-    tokens = await counted(request, services_of(request).inference, asked.generation)
+    tokens = await counted(request, services_of(request), asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from server.api.openai_answer import (
     usage_object,
 )
 from server.api.responses import encode
-from server.api.wire_runs import Piece, Totals
+from server.api.wire_runs import Piece, Totals, framed
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
@@ -133,15 +132,12 @@ class ChatStream:
         self._timings: dict[str, Any] = {}
         self._fronts: dict[int, bytes] = {}
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece)
-        yield self.end()
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self.feed, self.end)
 
     def feed(self, piece: Piece) -> bytes:
         """The frames of one chunk: thoughts, text, calls, the finish, in this order."""
-        index, chunk = piece
+        index, chunk, _ = piece
         if index in self._begun and is_plain(chunk) and not self._asked.with_timings:
             return self._front(index) + encode(chunk.text) + _PLAIN_END
         if chunk.reading is not None:
@@ -183,7 +179,7 @@ class ChatStream:
 
     def _measure(self, piece: Piece) -> None:
         """The last chunk of a choice tells its timings, with `timings_per_token` all do."""
-        index, chunk = piece
+        index, chunk, _ = piece
         if self._asked.with_timings or chunk.usage is not None:
             meter = self._meters.setdefault(index, Meter())
             self._timings = {"timings": meter.timings(piece)}

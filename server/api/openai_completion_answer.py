@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from server.api.openai_answer import (
     timings_object,
     usage_object,
 )
-from server.api.wire_runs import Piece, Totals
+from server.api.wire_runs import Piece, Totals, framed
 from server.api.wire_sse import DONE, data_frame
 from server.api.wire_tools import new_id
 from server.errors import PunaError
@@ -102,14 +101,11 @@ class CompletionStream:
         self._lengths: dict[int, int] = {}
         self._meters = {0: Meter()}
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece)
-        yield self.end()
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self.feed, self.end)
 
     def feed(self, piece: Piece) -> bytes:
-        index, chunk = piece
+        index, chunk, _ = piece
         if chunk.reading is not None:
             silent = {"text": "", "index": index, "finish_reason": None}
             return data_frame({**self._head, "choices": [silent], **progress_member(chunk.reading)})

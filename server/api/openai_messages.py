@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from server.api.audio_media import kind_of_audio
 from server.api.wire_fields import Fields, RefusedField, kind_of
-from server.api.wire_media import decode_base64, image_of_url, text_of_url
+from server.api.wire_media import Parts, decode_base64, image_of_url, text_of_url
 from server.api.wire_tools import arguments_of
 from server.messages.chat import Message, ToolCall, ToolFunction
+from server.messages.media import kind_of_sound
 
 _ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
@@ -79,7 +81,7 @@ def _function(function: Fields, index: int) -> ToolFunction:
 
 
 def _content(item: Fields, *, may_be_empty: bool) -> tuple[str, tuple[bytes, ...]]:
-    """Text and pictures. The texts of several parts become lines of one message."""
+    """Text, and pictures in their places. The texts of several parts become lines of one message."""
     value = item.get("content")
     if isinstance(value, str):
         return value, ()
@@ -88,17 +90,12 @@ def _content(item: Fields, *, may_be_empty: bool) -> tuple[str, tuple[bytes, ...
     if not isinstance(value, list):
         place = item.place("content")
         raise RefusedField(f"'{place}' must be a string or a list of parts, not {kind_of(value)}.", param=place)
-    texts: list[str] = []
-    images: list[bytes] = []
+    parts = Parts("\n")
     for at, part in enumerate(value):
         if not isinstance(part, dict):
             raise RefusedField("invalid message format", param=f"{item.place('content')}[{at}]")
-        read = _part(Fields(part, f"{item.place('content')}[{at}]"))
-        if isinstance(read, bytes):
-            images.append(read)
-        else:
-            texts.append(read)
-    return "\n".join(texts), tuple(images)
+        parts.add(_part(Fields(part, f"{item.place('content')}[{at}]")))
+    return parts.content, parts.images
 
 
 def _part(part: Fields) -> str | bytes:
@@ -135,9 +132,13 @@ def _audio(part: Fields) -> bytes:
     if not isinstance(data, str) or not data:
         raise RefusedField("invalid input_audio format: missing data", param=part.where)
     try:
-        return decode_base64(data)
+        sound = decode_base64(data)
     except ValueError as error:
         raise RefusedField(f"invalid input_audio base64 data: {error}", param=part.where) from None
+    kind = kind_of_audio(sound)
+    if kind and not kind_of_sound(sound):
+        raise RefusedField(f"Puna cannot read {kind} recordings; send one in wav, mp3 or flac.", param=part.where)
+    return sound
 
 
 def _file(part: Fields) -> str:

@@ -19,14 +19,17 @@ from server.api.wire_reading import (
 )
 
 EFFORT = words("none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max")
+FORMAT_KIND = words("text", "json_object", "json_schema")
+LIMIT: Schema = {**WHOLE, "minimum": 0}
 FORMAT = members(
-    type=words("text", "json_object", "json_schema"),
+    type=FORMAT_KIND,
     schema=OBJECT,
     json_schema=members(name=TEXT, strict=FLAG, schema=OBJECT),
 )
+NAME = members(("name",), name=TEXT)
 FUNCTION = members(("name",), name=TEXT, description=TEXT, parameters=OBJECT, strict=FLAG)
 TOOL = members(("type", "function"), type=words("function"), function=FUNCTION)
-NAMED = members(type=words("function"), function=members(("name",), name=TEXT))
+NAMED = members(type=words("function"), function=NAME)
 ALLOWED = members(
     type=words("allowed_tools"), allowed_tools=members(mode=words("auto", "required"), tools=list_of(NAMED))
 )
@@ -62,8 +65,8 @@ SAMPLING: dict[str, Schema] = {
     "stop": either(TEXT, list_of(TEXT)),
 }
 LIMITS: dict[str, Schema] = {
-    "max_tokens": {**WHOLE, "minimum": 0},
-    "max_completion_tokens": {**WHOLE, "minimum": 0},
+    "max_tokens": LIMIT,
+    "max_completion_tokens": LIMIT,
     "n_predict": WHOLE,
     "n": between(1, 8),
     "n_cmpl": between(1, 8),
@@ -82,21 +85,18 @@ STREAMING: dict[str, Schema] = {
     "return_progress": FLAG,
 }
 FORMATS: dict[str, Schema] = {"response_format": FORMAT, "json_schema": OBJECT, "format": ANYTHING}
+_ANSWERING: dict[str, Schema] = {**RUNNING, **SAMPLING, **LIMITS, **REASONING, **STREAMING, **FORMATS}
+_TEXTS = either(TEXT, list_of(TEXT), list_of(WHOLE), list_of(list_of(WHOLE)))  # also as token ids
 
 CHAT = members(
     ("model", "messages"),
-    RUNNING,
-    SAMPLING,
-    LIMITS,
-    REASONING,
-    STREAMING,
-    FORMATS,
+    _ANSWERING,
     messages=list_of(MESSAGE),
     tools=list_of(TOOL),
     tool_choice=TOOL_CHOICE,
     parallel_tool_calls=FLAG,
     functions=list_of(FUNCTION),
-    function_call=either(words("none", "auto"), members(("name",), name=TEXT)),
+    function_call=either(words("none", "auto"), NAME),
     logprobs=FLAG,
     top_logprobs=between(0, 20),
     modalities=list_of(words("text")),
@@ -106,13 +106,8 @@ CHAT = members(
 )
 COMPLETION = members(
     ("model",),
-    RUNNING,
-    SAMPLING,
-    LIMITS,
-    REASONING,
-    STREAMING,
-    FORMATS,
-    prompt=either(TEXT, list_of(TEXT), list_of(WHOLE), list_of(list_of(WHOLE))),
+    _ANSWERING,
+    prompt=_TEXTS,
     suffix=TEXT,
     raw=FLAG,
     echo=FLAG,
@@ -122,7 +117,7 @@ COMPLETION = members(
 EMBEDDINGS = members(
     ("model", "input"),
     RUNNING,
-    input=either(TEXT, list_of(TEXT), list_of(WHOLE), list_of(list_of(WHOLE))),
+    input=_TEXTS,
     encoding_format=words("float", "base64"),
     dimensions=WHOLE,
 )

@@ -131,6 +131,9 @@ class DeleteRequest(Named, frozen=True, kw_only=True):
 
 
 class PullRequest(Named, frozen=True, kw_only=True):
+    """`fit` is ours: a line more that says whether the model will fit, before it is downloaded."""
+
+    fit: Flag = False
     insecure: Flag = False
     stream: Flag = True
     username: Text = ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from typing import Any
 
 from server.api.openai_answer import logprob_entries, now
 from server.api.responses_api_request import Asked
 from server.api.responses_api_tools import INPUT
 from server.api.wire_errors import code_of
-from server.api.wire_runs import Piece
+from server.api.wire_runs import Piece, SearchStep, framed
 from server.api.wire_sse import event_frame
 from server.api.wire_tools import arguments_text, new_id
 from server.errors import PunaError
@@ -40,15 +39,17 @@ class ResponseWriter:
 
     # ---- the course of an answer -----------------------------------------------------------------------------------
 
-    async def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield self.feed(piece.chunk)
+    def frames(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        return framed(pieces, self._take)
 
     def whole(self, pieces: list[Piece]) -> dict[str, Any]:
         for piece in pieces:
-            self.feed(piece.chunk)
+            self._take(piece)
         return self._response
+
+    def _take(self, piece: Piece) -> bytes:
+        said = self.feed(piece.chunk)
+        return said if piece.search is None else said + b"".join(self._search(piece.search))
 
     def feed(self, chunk: Chunk) -> bytes:
         frames = [] if self._has_begun else self._begin()
@@ -64,7 +65,7 @@ class ResponseWriter:
 
     def late_error(self, error: PunaError) -> bytes:
         frames = [] if self._has_begun else self._begin()
-        frames += self._close("incomplete")
+        frames += self._close("failed" if self._is_open("web_search_call") else "incomplete")
         told = {"code": code_of(error) or "server_error", "message": str(error)}
         self._response = self._object("failed", usage=None, error=told)
         return b"".join([*frames, self._event("response.failed", response=self._response)])
@@ -130,6 +131,22 @@ class ResponseWriter:
         frames.append(self._at(f"{step}.done", **{member: value}, **({} if is_custom else {"name": meant.name})))
         self._open = {**item, member: value}
         return [*frames, *self._close("completed")]
+
+    # ---- searches --------------------------------------------------------------------------------------------------
+
+    def _search(self, step: SearchStep) -> list[bytes]:
+        """The item is there while the search runs. One that fails ends the response, so it is closed elsewhere."""
+        if step.results is None or self._open is None:
+            frames = self._close("completed")
+            identifier = f"ws_{self._id.removeprefix('resp_')}_{step.number}"
+            action = {"type": "search", "query": step.query}
+            item = {"id": identifier, "type": "web_search_call", "status": "in_progress", "action": action}
+            frames += self._opened(item)
+            return [*frames, *(self._at(f"response.web_search_call.{state}") for state in ("in_progress", "searching"))]
+        if self._asked.tells_sources:
+            sources = [{"type": "url", "url": result.url} for result in step.results]
+            self._open = {**self._open, "action": {**self._open["action"], "sources": sources}}
+        return [self._at("response.web_search_call.completed"), *self._close("completed")]
 
     # ---- items -----------------------------------------------------------------------------------------------------
 

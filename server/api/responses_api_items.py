@@ -10,7 +10,7 @@ from typing import Any
 from server.api.responses import encode
 from server.api.responses_api_tools import INPUT, qualified
 from server.api.wire_fields import Fields, RefusedField, kind_of
-from server.api.wire_media import image_of_url
+from server.api.wire_media import Parts, image_of_url
 from server.api.wire_tools import arguments_of
 from server.messages.chat import Message, ToolCall, ToolFunction
 
@@ -174,21 +174,21 @@ def _content(item: Fields, name: str) -> tuple[str, tuple[bytes, ...]]:
     if not isinstance(value, list):
         why = f"{item.where}: {name} must be a string or array, not {kind_of(value)}"
         raise RefusedField(why, param=item.place(name))
-    texts: list[str] = []
-    images: list[bytes] = []
+    parts = Parts()
     for at, part in enumerate(item.objects(name)):
         match part.text("type"):
             case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
-                texts.append(part.text("text") or "")
+                parts.add(part.text("text") or "")
             case "refusal":
-                texts.append(part.text("refusal") or "")
+                parts.add(part.text("refusal") or "")
             case "input_image":
-                images += _image(part)
+                for image in _image(part):
+                    parts.add(image)
             case "input_file":
                 raise RefusedField("file inputs are not currently supported", param=part.where)
             case kind:
                 raise RefusedField(f"{item.where}: {name}[{at}]: unknown content type: {kind}", param=part.where)
-    return "".join(texts), tuple(images)
+    return parts.content, parts.images
 
 
 def _image(part: Fields) -> list[bytes]:

@@ -18,10 +18,12 @@ from server.errors import NotFound
 from server.messages.chat import GenerationRequest, Message
 
 _LOGPROBS = "message.output_text.logprobs"
+_SOURCES = "web_search_call.action.sources"
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request, how its answer repeats it, and the items that a later request may continue."""
+    """A request, how its answer repeats it, and the items that a later request may continue. `tells_sources`: the
+    answer lists the pages that a search found."""
 
     generation: GenerationRequest
     offer: Offer
@@ -29,13 +31,14 @@ class Asked(msgspec.Struct, frozen=True):
     items: list[Any]
     stream: bool = False
     is_kept: bool = True
+    tells_sources: bool = False
 
 
 class NoSuchResponse(NotFound):
     """There is no response of this id; responses are kept in memory for an hour, unless 'store' is false."""
 
 
-def read_response(fields: Fields, headers: Headers, kept: StoredResponses) -> Asked:
+def read_response(fields: Fields, headers: Headers, kept: StoredResponses, *, can_search: bool = False) -> Asked:
     _refuse_what_is_not_there(fields)
     model = read_model(fields)
     items = [*_earlier(fields, kept), *_input(fields)]
@@ -45,7 +48,7 @@ def read_response(fields: Fields, headers: Headers, kept: StoredResponses) -> As
         messages.insert(0, Message(role="system", content=instructions))
     if not messages:
         raise fields.refuse("input", "'input' is empty: there is nothing to answer.", "missing_required_parameter")
-    offer = read_offer(fields)
+    offer = read_offer(fields, can_search=can_search)
     limit = read_limit(fields, "max_output_tokens")
     own = {"temperature": fields.number("temperature"), "top_p": fields.number("top_p"), "num_predict": limit}
     running = read_running(fields, headers, own)
@@ -58,6 +61,7 @@ def read_response(fields: Fields, headers: Headers, kept: StoredResponses) -> As
         items,
         stream=fields.flag("stream") is True,
         is_kept=fields.flag("store") is not False,
+        tells_sources=_SOURCES in fields.items("include"),
     )
 
 

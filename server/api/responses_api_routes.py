@@ -13,9 +13,11 @@ from server.api.responses_api_request import NoSuchResponse, read_response
 from server.api.responses_api_schema import RESPONSE
 from server.api.responses_api_store import Stored, StoredResponses
 from server.api.services import services_of
+from server.api.web_search import searching
 from server.api.wire_answer import answered, check_images, counted
 from server.api.wire_errors import OPENAI
 from server.api.wire_fields import Fields
+from server.api.wire_images import fetch_images
 from server.api.wire_options import as_set
 from server.api.wire_reading import takes
 from server.api.wire_runs import choices
@@ -33,16 +35,22 @@ def kept_of(request: Request) -> StoredResponses:
 @takes("Response", RESPONSE)
 async def create(request: Request, fields: Fields) -> ASGIApp:
     kept = kept_of(request)
-    asked = read_response(fields, request.headers, kept)
+    services = services_of(request)
+    search = services.search
+    await fetch_images(request, fields, "input")
+    asked = read_response(fields, request.headers, kept, can_search=search is not None)
 
     def keep(response: dict[str, Any]) -> None:
         if asked.is_kept:
             kept.keep(Stored(asked.items, response))
 
-    generation = as_set(asked.generation, fields, services_of(request).settings.long_prompts)
-    await check_images(services_of(request), generation)
+    generation = as_set(asked.generation, fields, services.settings.long_prompts)
+    await check_images(services, generation)
     only_one = asked.offer.tooling.only_one
-    pieces = choices(services_of(request).inference, [generation], only_one_call=only_one)
+    if search is not None and asked.offer.searches:
+        pieces = searching(services.inference, generation, search, only_one_call=only_one)
+    else:
+        pieces = choices(services.inference, [generation], only_one_call=only_one)
     writer = ResponseWriter(asked, keep)
     return await answered(request, OPENAI, pieces, whole=writer.whole, stream=writer if asked.stream else None)
 
@@ -50,8 +58,11 @@ async def create(request: Request, fields: Fields) -> ASGIApp:
 @takes("Response", RESPONSE)
 async def input_tokens(request: Request, fields: Fields) -> ASGIApp:
     """How long the prompt of a response would be."""
-    asked = read_response(fields, request.headers, kept_of(request))
-    tokens = await counted(request, services_of(request).inference, asked.generation)
+    services = services_of(request)
+    can_search = services.search is not None
+    await fetch_images(request, fields, "input")
+    asked = read_response(fields, request.headers, kept_of(request), can_search=can_search)
+    tokens = await counted(request, services, asked.generation)
     return json_answer({"object": "response.input_tokens", "input_tokens": tokens}, content_type=BARE_JSON)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.api.openai_schema import EFFORT
+from server.api.openai_schema import EFFORT, FORMAT_KIND, LIMIT
 from server.api.wire_options import RUNNING
 from server.api.wire_reading import (
     FLAG,
@@ -47,7 +47,7 @@ _ITEM = members(
     summary=list_of(_PART),
 )  # fmt: skip
 _TOOL: Schema = members(
-    type=words("function", "custom", "namespace", "web_search", "tool_search"),
+    type=words("function", "custom", "namespace", "web_search", "web_search_preview", "tool_search"),
     name=TEXT,
     description=TEXT,
     parameters=OBJECT,
@@ -57,7 +57,7 @@ _TOOL: Schema = members(
 )
 _CHOICE = either(
     words("none", "auto", "required"),
-    members(("type",), type=words("function", "custom"), name=TEXT),
+    members(("type",), type=words("function", "custom", "web_search"), name=TEXT),
     members(type=words("allowed_tools"), mode=words("auto", "required"), tools=list_of(members(name=TEXT))),
 )
 
@@ -72,11 +72,11 @@ RESPONSE = members(
     background=FLAG,
     stream=FLAG,
     store=FLAG,
-    max_output_tokens={**WHOLE, "minimum": 0},
+    max_output_tokens=LIMIT,
     temperature=NUMBER,
     top_p=NUMBER,
     reasoning=members(effort=EFFORT, summary=TEXT),
-    text=members(format=members(type=words("text", "json_object", "json_schema"), name=TEXT, schema=OBJECT)),
+    text=members(format=members(type=FORMAT_KIND, name=TEXT, schema=OBJECT)),
     tools=list_of(_TOOL),
     tool_choice=_CHOICE,
     parallel_tool_calls=FLAG,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from server.api.web_search import FUNCTION, WEB_SEARCH, with_search
 from server.api.wire_fields import Fields
 from server.api.wire_tools import Tooling, chosen, function_tool, only_named
 
@@ -24,11 +25,13 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What the model may call, and what each name that it knows means to the client."""
+    """What the model may call, and what each name that it knows means to the client. `searches`: it may search the
+    web, which the server does for it."""
 
     tooling: Tooling
     declared: dict[str, Declared] = {}
     echo: tuple[dict[str, Any], ...] = ()
+    searches: bool = False
 
     def meant_by(self, name: str) -> Declared:
         return self.declared.get(name, Declared("function", name))
@@ -39,23 +42,34 @@ def qualified(name: str, namespace: str) -> str:
     return name if not namespace or name.startswith(f"{namespace}.") else f"{namespace}.{name}"
 
 
-def read_offer(fields: Fields) -> Offer:
+def read_offer(fields: Fields, *, can_search: bool = False) -> Offer:
+    """`can_search`: there is a search engine to offer to the model where the client wants that."""
     tools: list[dict[str, Any]] = []
     declared: dict[str, Declared] = {}
-    echo = [_declare(tool, "", tools, declared) for tool in fields.objects("tools")]
+    wanted = fields.objects("tools")
+    echo = [_declare(tool, "", tools, declared, can_search) for tool in wanted]
+    if can_search and any(_is_search(tool) for tool in wanted):
+        tools = with_search(tools)
+        declared.pop(WEB_SEARCH, None)
     tooling = _chosen(fields, tools)
+    searches = any(tool is FUNCTION for tool in tooling.tools)
     one = fields.flag("parallel_tool_calls") is False or fields.integer("max_tool_calls") == 1
-    return Offer(Tooling(tooling.tools, tooling.must_call, only_one=one), declared, tuple(echo))
+    return Offer(Tooling(tooling.tools, tooling.must_call, only_one=one), declared, tuple(echo), searches)
+
+
+def _is_search(tool: Fields) -> bool:
+    """`web_search` and `web_search_preview`, with and without a date."""
+    return (tool.text("type") or "").startswith(WEB_SEARCH)
 
 
 def _declare(
-    tool: Fields, namespace: str, tools: list[dict[str, Any]], declared: dict[str, Declared]
+    tool: Fields, namespace: str, tools: list[dict[str, Any]], declared: dict[str, Declared], can_search: bool
 ) -> dict[str, Any]:
     """Note a tool and return how the answer repeats it. Tools that a service would run are not offered."""
     kind = tool.text("type") or "function"
     if kind == "namespace":
         group = qualified(_name(tool), namespace)
-        members = [_declare(member, group, tools, declared) for member in tool.objects("tools")]
+        members = [_declare(member, group, tools, declared, can_search) for member in tool.objects("tools")]
         return {**_repeated(tool), "tools": members}
     if kind == "function":
         name = qualified(_name(tool), namespace)
@@ -66,7 +80,7 @@ def _declare(
         name = qualified(_name(tool), namespace)
         tools.append(_custom(tool, name))
         declared[name] = Declared("custom", _name(tool), namespace)
-    else:
+    elif not (can_search and _is_search(tool)):
         log.info("a tool of the type %s is not offered to the model: nothing here runs it", kind)
     return tool.members
 
@@ -104,4 +118,6 @@ def _chosen(fields: Fields, tools: list[dict[str, Any]]) -> Tooling:
         return Tooling(only_named(tools, names, "tool_choice"), must_call=wanted.text("mode") == "required")
     if kind in ("function", "custom"):
         return chosen(tools, fields, named=wanted, word=None)
+    if _is_search(wanted) and any(tool is FUNCTION for tool in tools):
+        return Tooling((FUNCTION,), must_call=True)
     return Tooling(tuple(tools))  # a tool that a service would run

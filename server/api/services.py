@@ -13,8 +13,10 @@ from server.secrets import Keys
 
 if TYPE_CHECKING:
     from server.inference import Catalog, Fitting, Inference
+    from server.net.images import RemoteImages
     from server.registry import Registry
     from server.scheduler import Scheduler
+    from server.search import SearchProvider
     from server.settings import Settings
     from server.store import Store
     from server.store.moving import Mover
@@ -29,8 +31,9 @@ class ListenAddress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """`closing` is set when the server begins to stop; answers without an end of their own watch it. `local_token` lets
-    in programs of the server's own user; "" where there is none."""
+    """`closing` is set when the server begins to stop; answers without an end of their own watch it. `search` is None
+    where the user has named no search engine, `images` where images are not fetched. `local_token` lets in programs of
+    the server's own user; "" where there is none."""
 
     settings: Settings
     address: ListenAddress
@@ -42,6 +45,8 @@ class Services:
     fitting: Fitting
     registry: Registry
     closing: anyio.Event
+    search: SearchProvider | None = None
+    images: RemoteImages | None = None
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
     keys: Keys = field(default_factory=Keys)
     local_token: str = ""

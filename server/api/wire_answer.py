@@ -15,10 +15,11 @@ from server.api.services import Services
 from server.api.streaming import all_of, while_connected
 from server.api.wire_endpoint import request_id_of
 from server.api.wire_errors import Dialect
-from server.api.wire_runs import Answering, Piece, prompt_tokens
+from server.api.wire_runs import Piece, prompt_tokens
 from server.api.wire_sse import COMMENT, EventStream
 from server.errors import ModelNotFound, PunaError, Unsupported
 from server.messages.chat import GenerationRequest
+from server.messages.media import kind_of_sound
 
 
 class StreamWriter(Protocol):
@@ -81,20 +82,27 @@ def streamed(
 
 
 async def check_images(services: Services, generation: GenerationRequest) -> None:
-    """Raises Unsupported for pictures that the model cannot see. A model that is not there is told later."""
-    if any(message.images for message in generation.messages):
-        try:
-            entry = await services.catalog.find(generation.model, "chat")
-        except ModelNotFound:
-            return
-        if not {"vision", "audio"} & set(entry.capabilities):
-            raise Unsupported(f'model "{generation.model}" does not support images')
+    """Raises Unsupported for pictures that the model cannot see, and sounds that it cannot hear. A model that is not
+    there is told later."""
+    sent = {
+        "audio" if kind_of_sound(image) else "images" for message in generation.messages for image in message.images
+    }
+    if not sent:
+        return
+    try:
+        entry = await services.catalog.find(generation.model, "chat")
+    except ModelNotFound:
+        return
+    for kind, ability in (("images", "vision"), ("audio", "audio")):
+        if kind in sent and ability not in entry.capabilities:
+            raise Unsupported(f'model "{generation.model}" does not support {kind}')
 
 
-async def counted(request: Request, inference: Answering, generation: GenerationRequest) -> int:
+async def counted(request: Request, services: Services, generation: GenerationRequest) -> int:
     """How many tokens the prompt has, unless the client leaves before that is known."""
+    await check_images(services, generation)
 
     async def count() -> int:
-        return await prompt_tokens(inference, generation)
+        return await prompt_tokens(services.inference, generation)
 
     return await while_connected(request.scope, request.receive, count)

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from server.api.responses import BARE_JSON, Answer, json_answer
 from server.api.wire_fields import RefusedField
-from server.errors import ContextExceeded, ModelNotFound, NotImplementedYet, PunaError, Unsupported
+from server.errors import ContextExceeded, ModelNotFound, NotImplementedYet, PunaError, SearchFailed, Unsupported
 
 _OPENAI_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
@@ -45,6 +45,8 @@ def code_of(error: PunaError) -> str | None:
         return "model_not_found"
     if isinstance(error, ContextExceeded):
         return "context_length_exceeded"
+    if isinstance(error, SearchFailed):
+        return error.code
     if isinstance(error, (Unsupported, NotImplementedYet)):
         return "unsupported_value"
     return {429: "rate_limit_exceeded", 503: "server_overloaded"}.get(

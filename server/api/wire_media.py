@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import dataclass, field
+
+from server.messages.chat import IMAGE_HERE
 
 _IMAGE_URL = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp|gif|bmp))?;base64,", re.IGNORECASE)
 _TEXT_URL = re.compile(r"data:(?:text/[a-z0-9.+-]+|application/json)(?:;charset=[a-z0-9-]+)?;base64,", re.IGNORECASE)
@@ -12,6 +15,37 @@ _BLANKS = re.compile(r"\s+")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 
 REMOTE_IMAGE = "image URLs are not currently supported, please use base64 encoded data instead"
+
+
+@dataclass
+class Parts:
+    """The texts and images of one message in their order. `between` joins two texts."""
+
+    between: str = ""
+    _parts: list[str | bytes] = field(default_factory=list)
+
+    def add(self, part: str | bytes) -> None:
+        self._parts.append(part)
+
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        return tuple(part for part in self._parts if isinstance(part, bytes))
+
+    @property
+    def content(self) -> str:
+        """The texts, and between them IMAGE_HERE for the images, unless all of those come first."""
+        texts = [part for part in self._parts if isinstance(part, str)]
+        first = next((at for at, part in enumerate(self._parts) if isinstance(part, str) and part), len(self._parts))
+        if not any(isinstance(part, bytes) for part in self._parts[first:]):
+            return self.between.join(texts)
+        written, waiting, has_text = "", "", False
+        for part in self._parts:
+            if isinstance(part, bytes):
+                waiting += IMAGE_HERE
+            else:
+                written += (self.between if has_text else "") + waiting + part.replace(IMAGE_HERE, "")
+                waiting, has_text = "", True
+        return written + waiting
 
 
 def decode_base64(text: str) -> bytes:

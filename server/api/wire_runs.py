@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from server.errors import SearchFailed
 from server.messages.chat import Chunk, GenerationRequest, Usage
+from server.search import SearchResult
 
 
 class Answering(Protocol):
@@ -17,11 +19,33 @@ class Answering(Protocol):
     def answer(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]: ...
 
 
+class SearchStep(msgspec.Struct, frozen=True):
+    """A search of the web that the server ran for the model, the `number`th of the request from 1: at its beginning
+    it has neither results nor an error, at its end one of them."""
+
+    number: int
+    query: str
+    results: tuple[SearchResult, ...] | None = None
+    error: SearchFailed | None = None
+
+
 class Piece(NamedTuple):
-    """A chunk of the choice of this number."""
+    """A chunk of the choice of this number; or a step of a search, with an empty chunk."""
 
     choice: int
     chunk: Chunk
+    search: SearchStep | None = None
+
+
+async def framed(
+    pieces: AsyncGenerator[Piece, None], feed: Callable[[Piece], bytes], end: Callable[[], bytes] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """What `feed` writes of each piece, and `end` behind the last one."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield feed(piece)
+    if end is not None:
+        yield end()
 
 
 async def choices(

@@ -32,7 +32,8 @@ def take_files(prompt: str) -> tuple[str, list[str]]:
             continue
         say(f"Added {kind} '{name}'")
         files.append(base64.b64encode(content).decode())
-        prompt = prompt.replace(found, "")
+        for written in (f"'{found}'", f'"{found}"', found):
+            prompt = prompt.replace(written, "")
     return (prompt.strip() if files else prompt), files
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from server.cli.progress import Progress
 from server.client import Client
 from server.errors import KeyWanted, PunaError, ServerNotRunning, ServerUnreachable
+from server.programs import PACKAGE_ROOT, is_frozen
 from server.settings import Settings, client_url, is_loopback, load, paths, process_environ, reachable_host
 
 READY_SECONDS = 15.0
@@ -125,7 +126,7 @@ def _spawn(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        cwd=Path(__file__).parents[2],
+        cwd=PACKAGE_ROOT,
         env=process_environ(),
         start_new_session=True,
         creationflags=flags,
@@ -135,7 +136,7 @@ def _spawn(settings: Settings, log: BinaryIO) -> subprocess.Popen[bytes]:
 
 def serve_command() -> list[str]:
     """This very program as a server: the frozen executable, or Python with the package it was started from."""
-    if getattr(sys, "frozen", False):
+    if is_frozen():
         return [sys.executable, "serve"]
     return [sys.executable, "-m", "server.cli.main", "serve"]
 

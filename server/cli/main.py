@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from server.errors import PunaError
+from server.programs import run_hidden
 
 # In the order of the help; a command without a description is hidden.
 COMMANDS = (
@@ -34,6 +35,8 @@ ALIASES = {"start": "serve", "ls": "list", "login": "signin", "logout": "signout
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if (status := run_hidden(args)) is not None:
+        return status
     _write_utf8()
     try:
         if args[:1] in (["-v"], ["--version"]):

@@ -48,6 +48,13 @@ class Progress:
             self._finish_spinners()
             self._steps[key] = self._live.add_task(text, total=total or None, completed=completed)
 
+    def note(self, text: str) -> None:
+        """A line that is no step and stays as it is."""
+        if self._live is None:
+            say(text)
+        else:
+            self._live.console.print(text, markup=False, soft_wrap=True)
+
     def clear(self) -> None:
         if self._live and not self._is_cleared:
             for task in list(self._live.task_ids):

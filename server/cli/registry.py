@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_format
 import sys
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from server.cli.connect import connected
 from server.cli.frame import Command, Failure, say, variables_named
 from server.cli.progress import Progress
 from server.client import Client, Stream
-from server.errors import InvalidModelName, NotFound, PunaError
+from server.errors import InvalidModelName, PunaError
 from server.messages.names import DEFAULT_HOST, ModelName
 
 NOT_YOURS = "you are not authorized to push to this namespace, create the model under a namespace you own"
@@ -38,25 +37,11 @@ def _pull(args: tuple[str, ...], insecure: bool, json: bool) -> None:
 
 def pull_model(client: Client, model: str, *, insecure: bool = False, as_json: bool = False) -> None:
     """Download a model and show how far it is, and before that whether it will fit. Raises PunaError."""
-    if not as_json:
-        _tell_fit(client, model, insecure)
     try:
-        _show(client.pull(model, insecure=insecure), as_json)
+        _show(client.pull(model, insecure=insecure, fit=not as_json), as_json)
     except KeyboardInterrupt:
         say(KEPT)
         raise
-
-
-def _tell_fit(client: Client, model: str, insecure: bool) -> None:
-    """A word before the bytes flow, never an obstacle: whatever is wrong, the download itself says it better."""
-    try:
-        client.show(model)
-    except NotFound:
-        with contextlib.suppress(PunaError):
-            found = client.fit_before_pull(model, insecure=insecure)
-            say(f"{formats.size(int(found['download_bytes']))} to download. {found['sentence']}")
-    except PunaError:
-        pass
 
 
 def _push(args: tuple[str, ...], insecure: bool, json: bool) -> None:
@@ -88,6 +73,8 @@ def _show(stream: Stream, as_json: bool) -> None:
             return
         with Progress() as progress:
             for update in stream:
+                if fit := update.get("fit"):
+                    progress.note(f"{formats.size(int(update.get('download_bytes', 0)))} to download. {fit}")
                 status, digest = str(update.get("status", "")), str(update.get("digest", ""))
                 total, completed = int(update.get("total", 0)), int(update.get("completed", 0))
                 progress.step(status, key=digest, completed=completed, total=total)

@@ -118,9 +118,10 @@ class Client:
         """Progress objects; the last one's status is "success"."""
         return self._stream("POST", "/api/create", body)
 
-    def pull(self, model: str, *, insecure: bool = False) -> Stream:
-        """Progress objects; the last one's status is "success"."""
-        return self._stream("POST", "/api/pull", {"model": model, "insecure": insecure})
+    def pull(self, model: str, *, insecure: bool = False, fit: bool = False) -> Stream:
+        """Progress objects; the last one's status is "success". With `fit` one says beforehand whether it will fit."""
+        asked = {"model": model, "insecure": insecure}
+        return self._stream("POST", "/api/pull", {**asked, "fit": True} if fit else asked)
 
     def push(self, model: str, *, insecure: bool = False) -> Stream:
         """Progress objects; the last one's status is "success"."""

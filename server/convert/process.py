@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from time import monotonic
 
 import msgspec
@@ -20,9 +21,10 @@ REPORT_SECONDS = 0.25
 _FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
-def main() -> int:
-    """The exit status."""
+def main(_words: Sequence[str] = ()) -> int:
+    """The exit status. All it needs to know comes by its pipe."""
     lifeline.bind_to_parent()
+    lifeline.stand_back()
     orders, events = lifeline.claim_pipes()
     line = _first_line(orders)
     if not line:

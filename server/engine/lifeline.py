@@ -9,12 +9,19 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 EXIT_PARENT_GONE = 3
+NICENESS = 10
 
 
 def bind_to_parent() -> None:
     """Ask Linux to kill this process with the thread that started it. Elsewhere the end of standard input does it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def stand_back() -> None:
+    """For work that may take its time: the answers of running models come first. Windows is told by the parent."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
 
 
 def die() -> None:

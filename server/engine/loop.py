@@ -10,6 +10,7 @@ from time import perf_counter, perf_counter_ns
 from server.engine.batch import Batch, RowBatch
 from server.engine.constraint import Constraint
 from server.engine.context import ABORTED, DECODED, INVALID, NO_ROOM, Context, Logits, StepGuard
+from server.engine.drawn import Drawn
 from server.engine.layout import Placed
 from server.engine.media import MediaDesk
 from server.engine.model import Model
@@ -130,7 +131,8 @@ class StepLoop:
     def _sampler(self, submit: Submit, prompt: Tokens, constraint: Constraint | None) -> Sampler:
         vocabulary = self._model.vocabulary
         thought = None if submit.thought is None else ThoughtBudget(submit.thought, vocabulary)
-        return Sampler(self._context, vocabulary, submit.sampling, prompt, constraint, thought)
+        drawn = Drawn(submit.logprobs) if submit.logprobs is not None and submit.after_sampling else None
+        return Sampler(self._context, vocabulary, submit.sampling, prompt, constraint, thought, drawn)
 
     def _end(self, stream: Stream) -> None:
         """The slot is free; its cells stay for a prompt that begins alike."""
@@ -257,7 +259,7 @@ class StepLoop:
         for place, (row, stream) in enumerate(outputs):
             values = logits[place]
             wanted = stream.submit.logprobs
-            chances = None if wanted is None else Chances(values, wanted)
+            chances = None if wanted is None else stream.sampler.drawn or Chances(values, wanted)
             try:
                 token = stream.sampler.pick(values, row)
             except PunaError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from server.engine import bindings, devices
+from server.engine import bindings, devices, patchwork
 from server.engine.logs import NativeLog, cause, is_out_of_memory
 from server.engine.vocabulary import Vocabulary
 from server.errors import OutOfMemory, RunnerStartFailed
@@ -16,12 +16,19 @@ from server.messages.frames import LaunchPlan
 
 SPLIT_NONE, SPLIT_LAYER = 0, 1
 LOAD_PLAIN, LOAD_AUTO = 0, -1
+LAZY_OFF = 0
 
 
 class Model:
     """Weights and vocabulary. `handle` is the llama_model pointer; it lives until the process ends."""
 
-    def __init__(self, plan: LaunchPlan, log: NativeLog, on_progress: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        log: NativeLog,
+        on_progress: Callable[[float], None],
+        cache_dir: Path | None = None,
+    ) -> None:
         api = bindings.llama()
         if not Path(plan.model_path).is_file():
             raise RunnerStartFailed(f"The model file {plan.model_path} is not there. Pull or create the model again.")
@@ -36,7 +43,7 @@ class Model:
 
         params.progress_callback = api.llama_progress_callback(progress)
         self._kept.append(params.progress_callback)
-        self.handle: int = api.llama_model_load_from_file(os.fsencode(plan.model_path), params) or 0
+        self.handle: int = self._load(plan, params, cache_dir) or 0
         if not self.handle:
             raise load_failure(f"The model {plan.model_path} could not be loaded", log)
         self.vocabulary = Vocabulary(self.handle)
@@ -51,6 +58,23 @@ class Model:
         self.can_generate = bool(
             api.llama_model_has_decoder(self.handle) and not api.llama_model_has_encoder(self.handle)
         )
+
+    def _load(self, plan: LaunchPlan, params: Any, cache_dir: Path | None) -> Any:
+        """The handle, None where llama.cpp gave up."""
+        api, patches = bindings.llama(), plan.model_patches
+        if patches is None:
+            return api.llama_model_load_from_file(os.fsencode(plan.model_path), params)
+        params.load_mode, params.lazy_mode = LOAD_PLAIN, LAZY_OFF  # there is no file to map
+        if not patchwork.can_stream(patches):
+            with patchwork.written(patches, cache_dir) as path:
+                return api.llama_model_load_from_file(os.fsencode(path), params)
+        try:
+            with patchwork.stream(patches) as file:
+                return api.llama_model_load_from_file_ptr(file, params)
+        except OSError as error:
+            raise RunnerStartFailed(
+                f"The model file {plan.model_path} could not be read: {error.strerror or error}."
+            ) from error
 
     def _place(self, plan: LaunchPlan, params: Any) -> None:
         """Devices and layers: `device_indices` None is every device, () the CPU alone."""

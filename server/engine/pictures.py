@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.errors import InvalidRequest
+from server.messages.media import kind_of_sound
 
 if TYPE_CHECKING:
     from PIL.Image import Image  # loaded for the first image
@@ -31,9 +32,7 @@ class Pixels:
 
 def is_sound(data: bytes) -> bool:
     """Whether a file is a sound by its first bytes, as clients of the API know it; everything else is an image."""
-    is_wave = data[:4] == b"RIFF" and data[8:12] == b"WAVE"
-    is_mpeg = data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0)
-    return is_wave or is_mpeg or data[:4] == b"fLaC"
+    return bool(kind_of_sound(data))
 
 
 def read_image(data: bytes) -> Pixels:

@@ -28,7 +28,8 @@ from server.engine.projector import Projector
 from server.engine.quantize import quantize
 from server.engine.threads import wanted_threads
 from server.errors import PunaError
-from server.messages.frames import ENGINE_WORD, LaunchPlan, Loaded, LoadProgress
+from server.messages.frames import LaunchPlan, Loaded, LoadProgress
+from server.programs import ENGINE
 
 EXIT_OK, EXIT_FAILED = 0, 1
 SMALLEST_CONTEXT_TOKENS = 4
@@ -53,20 +54,13 @@ def main(words: list[str]) -> int:
             quantize(source, target, file_type, dict(arguments.tensor))
             return EXIT_OK
         if arguments.errand == "devices":
-            cpu.load_backends("", arguments.cache, own_command())
+            cpu.load_backends("", arguments.cache, ENGINE.command())
             sys.stdout.write(json.dumps(devices.list_devices()) + "\n")
             return EXIT_OK
         return serve(arguments.cache)
     except PunaError as error:
         write_line(f"{error} ({error.log})" if error.log != str(error) else str(error))
         return EXIT_FAILED
-
-
-def own_command() -> list[str]:
-    """How this program starts itself: as a module, or in a package as one executable with a hidden word."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, ENGINE_WORD]
-    return [sys.executable, "-m", "server.engine"]
 
 
 def write_line(line: str) -> None:
@@ -106,11 +100,12 @@ def load(
     api = bindings.llama()
     log = NativeLog(write_line)
     log.install()
-    variant = cpu.load_backends(plan.cpu_library, cache_dir, own_command())
+    variant = cpu.load_backends(plan.cpu_library, cache_dir, ENGINE.command())
     api.llama_backend_init()
     threads = wanted_threads(plan.threads)
-    model = Model(plan, log, ProgressReport(events))
-    projector = Projector(model, plan, threads, log) if plan.projector_path and not plan.embedding else None
+    model = Model(plan, log, ProgressReport(events), cache_dir)
+    sees = plan.projector_path and not plan.embedding
+    projector = Projector(model, plan, threads, log, cache_dir) if sees else None
     context = Context(model, plan, threads, log)
     events.send([LoadProgress(fraction=1.0)])
     warm_up(context, model, log)

@@ -9,13 +9,13 @@ import ctypes
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from server.engine import bindings, devices
+from server.engine import bindings, devices, patchwork
 from server.engine.context import FLASH_ATTENTION
 from server.engine.layout import Offsets, Rows
 from server.engine.logs import NativeLog, read_encoder_device
@@ -28,6 +28,8 @@ from server.messages.frames import Buffer, LaunchPlan
 EXPECTED_SIZE = 96  # bytes of mtmd_context_params
 TEXT = 0  # a chunk's type
 BAD_SOUND = "A sound could not be read. Puna reads WAV, MP3 and FLAC."
+SHORTEST_SOUND_BYTES = 400 * 4  # one window of a spectrum; of less, mtmd makes an end of the process
+SHORT_SOUND = "A sound is empty or too short to be heard."
 
 
 class Chunk:
@@ -71,7 +73,9 @@ class Chunk:
 class Projector:
     """`can_see` images, `can_hear` sounds. `width` is the length of an embedding."""
 
-    def __init__(self, model: Model, plan: LaunchPlan, threads: int, log: NativeLog) -> None:
+    def __init__(
+        self, model: Model, plan: LaunchPlan, threads: int, log: NativeLog, cache_dir: Path | None = None
+    ) -> None:
         if not Path(plan.projector_path).is_file():
             raise RunnerStartFailed(
                 f"The projector file {plan.projector_path} is not there. Pull or create the model again."
@@ -79,7 +83,11 @@ class Projector:
         self._api = _mtmd()
         self._api.mtmd_helper_log_set(log.callback, None)
         params = self._params(plan, threads)
-        self._context: int = self._api.mtmd_init_from_file(os.fsencode(plan.projector_path), model.handle, params) or 0
+        with ExitStack() as stack:
+            path = Path(plan.projector_path)
+            if plan.projector_patches is not None:  # mtmd takes nothing but a path, and reads all of it at once
+                path = stack.enter_context(patchwork.written(plan.projector_patches, cache_dir))
+            self._context: int = self._api.mtmd_init_from_file(os.fsencode(path), model.handle, params) or 0
         if not self._context:
             raise load_failure(f"The projector {plan.projector_path} could not be loaded", log)
         self.can_see = bool(self._api.mtmd_support_vision(self._context))
@@ -111,7 +119,9 @@ class Projector:
         """The memory of its weights, which mtmd loads as a whole and does not announce as llama.cpp does."""
         device = read_encoder_device(log.lines)
         is_gpu = device in devices.gpu_names()
-        return Buffer(device=device, kind="weights", bytes=Path(plan.projector_path).stat().st_size, is_gpu=is_gpu)
+        patches = plan.projector_patches
+        size = Path(plan.projector_path).stat().st_size if patches is None else patches.size
+        return Buffer(device=device, kind="weights", bytes=size, is_gpu=is_gpu)
 
     def image(self, pixels: Pixels) -> list[Tokens | Chunk]:
         """What stands for an image in a prompt, from left to right. Raises InvalidRequest."""
@@ -127,6 +137,8 @@ class Projector:
         ) as bitmap:
             if not bitmap or not self._api.mtmd_bitmap_is_audio(bitmap):
                 raise InvalidRequest(BAD_SOUND)
+            if self._api.mtmd_bitmap_get_n_bytes(bitmap) < SHORTEST_SOUND_BYTES:
+                raise InvalidRequest(SHORT_SOUND)
             return self._split(bitmap, "A sound could not be prepared for this model; it may be too short.")
 
     @contextmanager

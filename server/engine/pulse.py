@@ -15,6 +15,7 @@ class PulseRate:
         self._read = 0
         self._generated = 0
         self._total = 0
+        self._steps = 0
         self._last: Pulse | None = None
 
     def count(self, read: int, generated: int) -> None:
@@ -22,6 +23,7 @@ class PulseRate:
         self._read += read
         self._generated += generated
         self._total += generated
+        self._steps += 1
 
     def is_due(self, now: float) -> bool:
         """Whether streams that run may be reported again."""
@@ -41,6 +43,7 @@ class PulseRate:
             prompt_tokens_per_second=0.0 if is_idle else round(self._read / seconds, 1),
             tokens_per_second=0.0 if is_idle else round(self._generated / seconds, 1),
             generated_tokens=self._total,
+            steps=self._steps,
         )
         self._since, self._read, self._generated = now, 0, 0
         if pulse == self._last:

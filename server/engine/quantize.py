@@ -26,7 +26,6 @@ FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "Q4_K_S": 14, "Q4_K_M": 15, "BF16":
 TENSOR_TYPES = {"f16": 1, "q8_0": 8}  # numbers of ggml.h
 MIB = 1024 * 1024
 ROWS_BYTES = 256 * MIB  # of a tensor, kept in memory at once
-NICENESS = 10  # the answers of running models come first
 _SIZE = re.compile(r"quant size\s*=\s*([0-9.]+) MiB")
 
 
@@ -37,8 +36,7 @@ def quantize(source: str, target: str, file_type: str, exceptions: Mapping[str, 
     if unknown:
         raise InvalidRequest(f"The number format {', '.join(sorted(unknown))} is not known.")
     lifeline.bind_to_parent()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+    lifeline.stand_back()
     log = NativeLog(lambda line: os.write(2, f"{line}\n".encode(errors="replace")))
     log.install()
     work = _Quantization(source, target, file_type, exceptions, log)

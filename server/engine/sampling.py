@@ -12,6 +12,7 @@ from server.engine.bias import Bias
 from server.engine.chain import Chain, uses_penalties
 from server.engine.constraint import Constraint
 from server.engine.context import Context
+from server.engine.drawn import Drawn
 from server.engine.penalties import Penalties, Row, window_tokens
 from server.engine.text import TokenChance
 from server.engine.thought import ThoughtBudget
@@ -20,13 +21,16 @@ from server.messages.options import SamplingOptions
 
 
 class Sampler:
-    """One stream's chain and history. `close` frees the native part."""
+    """One stream's chain and history. `close` frees the native part. `drawn`: what the newest token was drawn from,
+    where somebody wants to know."""
 
     def __init__(
         self, context: Context, vocabulary: Vocabulary, options: SamplingOptions, prompt: Tokens,
-        constraint: Constraint | None = None, thought: ThoughtBudget | None = None,
+        constraint: Constraint | None = None, thought: ThoughtBudget | None = None, drawn: Drawn | None = None,
     ) -> None:  # fmt: skip
         """Raises InvalidRequest for a sampler that does not exist."""
+        self.drawn = drawn
+        self._is_greedy = options.temperature <= 0.0
         self._constraint = constraint
         self._thought = thought
         self._context = context.handle
@@ -49,10 +53,14 @@ class Sampler:
             token = self._choose_within(self._constraint, row, index)
         if self._penalties is not None:
             self._penalties.accept(token)
+        if self.drawn is not None and not self._chain.handle:
+            self.drawn.take(token)
         return token
 
     def _choose(self, row: Row, index: int) -> int:
         chain = self._chain.handle
+        if chain and self.drawn is not None:
+            return self.drawn.draw(chain, row, is_certain=self._is_greedy)
         return int(self._sample(chain, self._context, index) if chain else row.argmax())
 
     def _thinking(self, token: int) -> int:

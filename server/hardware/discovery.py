@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,7 +20,7 @@ import anyio.to_thread
 from server.hardware.devices import CPU_POOL, Device, Reading, read_listing
 from server.hardware.memory import SystemMemory, read_system_memory
 from server.hardware.nvidia import Card, NvidiaDriver
-from server.messages.frames import ENGINE_WORD
+from server.programs import ENGINE, start_folder
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ class Discovery:
             done = await anyio.run_process(
                 self.command,
                 env=dict(self.environ),
-                cwd=Path(__file__).parents[2],  # where `-m server.engine` finds the package in a checkout
+                cwd=start_folder(),
                 stdin=subprocess.DEVNULL,
                 check=False,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -182,9 +181,8 @@ class Discovery:
 
 
 def listing_command() -> list[str]:
-    """The engine's errand that prints its devices, in a checkout and in a package."""
-    engine = [ENGINE_WORD] if getattr(sys, "frozen", False) else ["-m", "server.engine"]
-    return [sys.executable, *engine, "devices"]
+    """The engine's errand that prints its devices."""
+    return ENGINE.command("devices")
 
 
 def add_nvidia_facts(devices: tuple[Device, ...], driver: NvidiaDriver) -> tuple[Device, ...]:

@@ -1,6 +1,7 @@
 """One request, from the model's name to the last chunk: the use case that every dialect shares."""
 
 from server.inference.answer import Inference
+from server.inference.cards import Card, card_of
 from server.inference.catalog import Catalog, Entry
 from server.inference.figures import FIRST_TOKEN_SECONDS, ModelFigures, Writing
 from server.inference.filling import Filling, Gap, OtherFile
@@ -11,6 +12,7 @@ from server.inference.tokens import Tokenizer
 
 __all__ = [
     "FIRST_TOKEN_SECONDS",
+    "Card",
     "Catalog",
     "Entry",
     "Filling",
@@ -24,5 +26,6 @@ __all__ = [
     "Reranking",
     "Tokenizer",
     "Writing",
+    "card_of",
     "loaded_as",
 ]

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import msgspec
 
 from server.inference.catalog import Catalog, Entry
-from server.inference.checks import check, check_built, check_source, with_think
+from server.inference.checks import check, check_media, check_places, check_source, media_of, with_think
 from server.inference.embedding import embed
 from server.inference.figures import Figures, Standing
 from server.inference.lending import check_files, lend
@@ -49,7 +49,7 @@ class Inference:
         """
         arrived_ns = time.perf_counter_ns()
         entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
-        is_empty = not request.messages if request.is_chat else not (request.prompt or request.token_prompt)
+        is_empty = not (request.messages or request.prompt or request.token_prompt or request.images)
         if not request.is_chat:
             check_source(request, entry)
         if is_empty and request.keep_alive_seconds == 0:
@@ -60,6 +60,9 @@ class Inference:
         await check_files(entry)
         request = with_think(request, entry)
         check(request, entry)
+        if not is_empty and not request.debug_render_only:
+            can = entry.capabilities
+            check_media(request.model, media_of(request), can_see="vision" in can, can_hear="audio" in can)
         options = read_options(request.default_options, entry.model.params, request.options)
         async with lend(
             self.scheduler,
@@ -74,14 +77,16 @@ class Inference:
             load_ns = time.perf_counter_ns() - arrived_ns
             prompt = await build_prompt(request, entry, lease)
             if request.debug_render_only:
-                yield Chunk(rendered=prompt.text, image_count=prompt.image_count, dropped_messages=prompt.dropped)
+                yield Chunk(rendered=prompt.shown.text, image_count=prompt.image_count, dropped_messages=prompt.dropped)
                 return
-            check_built(request)
+            check_places(prompt)
+            sent, loaded = [one.data for one in prompt.media], lease.loaded
+            check_media(request.model, sent, can_see=loaded.can_see, can_hear=loaded.can_hear)
             if request.count_only:
                 if request.token_prompt:
                     count = len(request.token_prompt)
                 else:
-                    count = len(await lease.runner.tokenize(prompt.text, add_special=True, cuts=prompt.cuts))
+                    count = await lease.runner.count(prompt.text, cuts=prompt.cuts, media=prompt.media)
                 yield Chunk(done=True, reason="length", usage=Usage(prompt_tokens=count))
                 return
             grammar = grammar_of(request, entry.choice, prompt.text)
@@ -160,11 +165,13 @@ def _events(
     return lease.runner.generate(
         request.token_prompt or prompt.text,
         cuts=() if request.token_prompt else prompt.cuts,
+        media=prompt.media,
         sampling=sampling,
         max_tokens=_max_tokens(sampling.num_predict, lease.loaded.context_tokens),
-        on_overflow="truncate" if may_be_cut(request, entry) else "refuse",
+        on_overflow="truncate" if may_be_cut(request, entry) and not prompt.media else "refuse",
         shift=lease.plan.shift,
         logprobs=request.top_logprobs if request.logprobs else None,
+        after_sampling=request.after_sampling,
         visible=visible,
         grammar=grammar,
         thought=thought_limit(request, entry.choice, prompt.text),
@@ -188,7 +195,8 @@ async def _last(
 ) -> Chunk:
     context: tuple[int, ...] = ()
     if not request.is_chat and not request.raw and not request.token_prompt:
-        context = await lease.runner.tokenize(prompt.text + said, cuts=prompt.cuts)
+        shown = prompt.shown  # tokens stand for no image: a later prompt has its mark
+        context = await lease.runner.tokenize(shown.text + said, cuts=shown.cuts)
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,

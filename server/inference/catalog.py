@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,14 +11,16 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound
+from server.errors import Forbidden, InvalidModelName, InvalidTemplate, ModelNotFound, PunaError
 from server.inference import lookup
+from server.inference.cards import Card, card_of
 from server.inference.lookup import Endpoint
 from server.messages.models import ModelSpec, RunningModel
 from server.messages.names import ModelName
 from server.prompts.aliases import resolve
 from server.prompts.selection import TemplateChoice, TemplateFacts, select
 from server.store import Model, Store
+from server.store.foreign import is_foreign
 from server.store.gguf import GgufHeader
 from server.store.show import show_data
 
@@ -83,6 +86,9 @@ class Catalog:
         if endpoint != "show" and path is not None and not (path.is_file() or path.is_symlink()):
             raise lookup.without_weights(raw, path)  # of a link that leads nowhere its owner's sentence says more
         self._remember_details(model)
+        if endpoint != "show":
+            with contextlib.suppress(PunaError):  # told to those who ask for it
+                model.spec()  # the first one may read much of the file's header, which is done here, in a thread
         return Entry(model, self._choice(model))
 
     def _stand_in(self, name: ModelName) -> Model | None:
@@ -152,13 +158,19 @@ class Catalog:
     async def tags(self) -> list[dict[str, Any]]:
         """The entries of `/api/tags`, newest first."""
 
-        def work() -> list[dict[str, Any]]:
-            models = self.store.list()
-            digests = {model.digest for model in models}
-            self._choices = {key: choice for key, choice in self._choices.items() if key[0] in digests}
-            return [self._tag(model) for model in models]
+        return await anyio.to_thread.run_sync(lambda: [self._tag(model) for model in self._all()])
 
-        return await anyio.to_thread.run_sync(work)
+    async def cards(self) -> list[Card]:
+        """The same for other dialects."""
+        return await anyio.to_thread.run_sync(
+            lambda: [card_of(model, self._choice(model).capabilities) for model in self._all()]
+        )
+
+    def _all(self) -> list[Model]:
+        models = self.store.list()
+        digests = {model.digest for model in models}
+        self._choices = {key: choice for key, choice in self._choices.items() if key[0] in digests}
+        return models
 
     def _tag(self, model: Model) -> dict[str, Any]:
         tag: dict[str, Any] = {"name": model.name.short, "model": model.name.short}
@@ -213,9 +225,10 @@ def facts_of(model: Model) -> TemplateFacts:
         has_gguf=header is not None,
         has_pooling=header is not None and header.has_pooling,
         vision_blocks=header.number("vision.block_count") if header else 0,
-        audio_blocks=header.number("audio.block_count") if header else 0,
+        audio_blocks=header.number("audio.block_count") if header and not is_foreign(header) else 0,  # left out there
         has_projector=bool(model.projector_paths),
         audio_projector=projector is not None and _has_audio(projector),
+        blind_projector=projector is not None and _has_audio(projector) and not _has_encoder(projector, "vision"),
         config_capabilities=tuple(model.config.capabilities or ()),
     )
 
@@ -226,5 +239,9 @@ def renderer_of(model: Model) -> str:
 
 
 def _has_audio(projector: GgufHeader) -> bool:
-    is_encoder = any(key.endswith("has_audio_encoder") and value is True for key, value in projector.metadata.items())
-    return is_encoder and projector.metadata.get("clip.vision.projector_type") != "gemma3nv"
+    is_gemma = projector.metadata.get("clip.vision.projector_type") == "gemma3nv"  # its audio part is not read
+    return _has_encoder(projector, "audio") and not is_gemma
+
+
+def _has_encoder(projector: GgufHeader, sense: str) -> bool:
+    return any(key.endswith(f"has_{sense}_encoder") and value is True for key, value in projector.metadata.items())

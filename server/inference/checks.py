@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from server.errors import Forbidden, InvalidRequest, ModelNotFound, Unsupported
 from server.inference import lookup
 from server.inference.catalog import Entry
 from server.messages.chat import GenerationRequest
+from server.messages.media import kind_of_sound
+from server.prompts.chat import Prompt
 
 
 def with_think(request: GenerationRequest, entry: Entry) -> GenerationRequest:
@@ -51,11 +55,27 @@ def check(request: GenerationRequest, entry: Entry) -> None:
         raise Unsupported(f"{entry.model.name.full} does not support tools")
 
 
-def check_built(request: GenerationRequest) -> None:
-    """What the API knows and this version does not do yet: a sentence instead of silence. A request that only loads
-    a model, or only renders a prompt, asks for none of it."""
-    if request.images or any(message.images for message in request.messages):
-        # Clients search the sentence for its first words.
+def media_of(request: GenerationRequest) -> tuple[bytes, ...]:
+    """The images and sounds of a request."""
+    return request.images + tuple(image for message in request.messages for image in message.images)
+
+
+def check_media(name: str, media: Iterable[bytes], *, can_see: bool, can_hear: bool) -> None:
+    """Whether the model can take in what it is given. `name` is as it was sent. Raises Unsupported."""
+    for data in media:
+        is_sound = bool(kind_of_sound(data))
+        if not (can_hear if is_sound else can_see):
+            kind, ability = ("audio", "audio") if is_sound else ("image", "vision")
+            raise Unsupported(  # clients search the sentence for its first words
+                f'{kind} input is not supported by "{name}"; choose a model whose capabilities list {ability}.'
+            )
+
+
+def check_places(prompt: Prompt) -> None:
+    """Whether all images and sounds have reached the prompt. Raises Unsupported."""
+    lost = prompt.image_count - len(prompt.media)
+    if lost:
         raise Unsupported(
-            "image input is not supported: Puna reads neither images nor sound yet; send the request without them."
+            f"The model's chat template leaves out {lost} of {prompt.image_count} images: it does not print the "
+            "messages that they are in. Send them in a user message."
         )

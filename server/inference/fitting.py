@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import anyio.to_thread
+import msgspec
 
 from server.errors import InvalidRequest
 from server.inference.catalog import Catalog
 from server.inference.checks import check_local
 from server.messages.models import ModelSpec
 from server.messages.options import RunnerOptions, read_options
+from server.registry.preview import Preview
 from server.scheduler import Scheduler
 from server.scheduler.fit import Fit
 from server.scheduler.placement import PlacementSettings
 from server.scheduler.sizes import BLOCK_BYTES
 from server.store.gguf import read_header_prefix
+from server.store.gguf_projector import projector_shape
 
 MOST_PARALLEL = 256  # sequences that llama.cpp tells apart
 MOST_CONTEXT = 1 << 30
+PROJECTOR = "projector"  # stands for the path of a file that is not here yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,33 @@ class Fitting:
         options = read_options(entry.model.params, {"num_ctx": question.num_ctx})
         return await self._scheduler.fit(spec, options.runner, settings)
 
-    async def of_prefix(self, name: str, prefix: bytes, file_bytes: int, question: Question = PLAIN) -> Fit | None:
-        """A model before it is here. `prefix` is the beginning of its GGUF file, which will have `file_bytes`; None
-        where more of it is needed to know. Raises InvalidGguf and InvalidRequest."""
+    async def of_preview(self, name: str, found: Preview, question: Question = PLAIN) -> Fit | None:
+        """A model as its registry has it; None where it has no weights, or where more of them is needed to know. Raises
+        InvalidGguf and InvalidRequest."""
+        if not found.prefix:
+            return None
+        return await self.of_prefix(
+            name,
+            found.prefix,
+            found.weights_bytes,
+            question,
+            projector_prefix=found.projector_prefix,
+            projector_bytes=found.projector_bytes,
+        )
+
+    async def of_prefix(
+        self,
+        name: str,
+        prefix: bytes,
+        file_bytes: int,
+        question: Question = PLAIN,
+        *,
+        projector_prefix: bytes = b"",
+        projector_bytes: int = 0,
+    ) -> Fit | None:
+        """A model before it is here. `prefix` is the beginning of its GGUF file, which will have `file_bytes`, and
+        `projector_prefix` that of its projector's; None where more of one is needed to know. Raises InvalidGguf and
+        InvalidRequest."""
         settings = self._asked(question)
         header = await anyio.to_thread.run_sync(read_header_prefix, prefix, file_bytes)
         if header is None:
@@ -75,8 +103,14 @@ class Fitting:
             path="",
             shape=header.shape(),
             can_complete=not header.has_pooling,
-            has_vision=header.has_vision,
+            has_vision=bool(projector_bytes) or header.has_vision,
         )
+        if projector_bytes:
+            projector = await anyio.to_thread.run_sync(read_header_prefix, projector_prefix, projector_bytes)
+            if projector is None:
+                return None
+            sizes = projector_shape(projector, header.number("embedding_length"))
+            spec = msgspec.structs.replace(spec, projector_path=PROJECTOR, projector=sizes)
         return await self._scheduler.fit(spec, RunnerOptions(num_ctx=question.num_ctx), settings)
 
     def _asked(self, question: Question) -> PlacementSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.errors import InvalidRequest
 from server.inference.catalog import Entry
 from server.messages.chat import GenerationRequest
 from server.prompts import history
@@ -16,13 +17,21 @@ async def build_prompt(request: GenerationRequest, entry: Entry, lease: Lease) -
     async def count_tokens(text: str, cuts: tuple[int, ...]) -> int:
         return len(await runner.tokenize(text, cuts=cuts))
 
+    async def count_all(prompt: Prompt) -> int:
+        try:
+            return await runner.count(prompt.text, cuts=prompt.cuts, media=prompt.media)
+        except InvalidRequest:  # bytes that are no image: told when an answer is asked for, not where a prompt is shown
+            return 0
+
+    senses = loaded.can_see or loaded.can_hear
     if request.token_prompt:
         return Prompt(text=await runner.detokenize(request.token_prompt))
     window = Window(
         context_tokens=loaded.context_tokens,
         count_tokens=count_tokens,
+        count_all=count_all if senses else None,
         truncate=request.truncate,
-        has_projector=bool(model.projector_paths),
+        has_projector=senses,
     )
     vocabulary = Vocabulary(loaded.bos_text, loaded.eos_text, loaded.control_texts)
     if not request.is_chat:

@@ -9,6 +9,7 @@ import msgspec
 from server.messages.options import SamplingOptions
 
 Think = bool | Literal["low", "medium", "high", "max"] | None
+IMAGE_HERE = "\ufdd4"  # a character that stands for nothing, and that no text has
 FOREVER_SECONDS = float(2**63 - 1) / 1e9  # the longest duration that clients of the API can read
 
 
@@ -26,7 +27,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation. `role` is in lower case; images are raw bytes."""
+    """One turn of a conversation. `role` is in lower case; images are raw bytes, each at its IMAGE_HERE in the content
+    where it has any."""
 
     role: str = ""
     content: str = ""
@@ -51,6 +53,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     ids, taken as they are. `thinking_budget_tokens`: how long the model may think, None for as long as it likes; the
     message is written at the end of a thought that is cut short. `use_cache` False evaluates the whole prompt anew.
     `with_tokens` and `with_progress`: chunks tell the ids of their tokens, and how far the prompt has been read.
+    `after_sampling`: log-probabilities are those that a token was drawn with, and not the model's own.
     `as_written`: the text is the answer; neither thoughts nor calls are looked for in it.
     """
 
@@ -75,6 +78,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     shift: bool | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    after_sampling: bool = False
     debug_render_only: bool = False
     count_only: bool = False
     grammar: str = ""
@@ -168,6 +172,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 __all__ = [
     "FOREVER_SECONDS",
+    "IMAGE_HERE",
     "Chunk",
     "FinishReason",
     "GenerationRequest",

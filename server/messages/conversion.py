@@ -11,7 +11,6 @@ from typing import Literal
 
 import msgspec
 
-CONVERTER_WORD = "convert-process"  # hidden first word that makes a frozen executable a converter
 OutputType = Literal["", "F32", "F16", "BF16"]
 
 

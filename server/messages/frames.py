@@ -17,10 +17,10 @@ import msgspec
 from server.errors import InvalidRequest
 from server.messages.chat import TokenLogprob
 from server.messages.options import SamplingOptions
+from server.messages.patchwork import Patchwork
 
 HEADER = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-ENGINE_WORD = "engine-process"  # hidden first word that makes a frozen executable a runner
 
 
 # ---- server to runner ----------------------------------------------------------------------------------------------
@@ -35,11 +35,14 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
     `projector_path`: the file that turns images or sounds into embeddings, "" for a model that reads text alone;
     `projector_offload`: it may use a GPU. `image_min_tokens`: what an image is made of at least, where its size
     decides; 0 leaves it to the projector.
+    `model_patches` and `projector_patches`: what llama.cpp is to read in place of a file that it does not understand.
     """
 
     model_path: str
+    model_patches: Patchwork | None = None
     adapter_paths: tuple[str, ...] = ()
     projector_path: str = ""
+    projector_patches: Patchwork | None = None
     projector_offload: bool = True
     image_min_tokens: int = 0
     context_tokens: int = 4096
@@ -105,7 +108,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     `cuts`: rising places in a text that no token reaches across. `media`: in the order of their places in a text.
     `max_tokens`: None is no limit but that of the context. `on_overflow`: what happens to a prompt longer than the
     context: "truncate" keeps its head (`num_keep`) and its newest tokens, "refuse" raises ContextExceeded.
-    `logprobs`: alternatives per token; None for no log-probabilities at all.
+    `logprobs`: alternatives per token; None for no log-probabilities at all. `after_sampling`: they are what the token
+    was drawn from, and not what the model thought of it.
     `visible`: special tokens whose text is part of the answer; all others print nothing.
     `use_cache`: False evaluates the whole prompt, whatever is known of it. `with_tokens`: every Delta brings the ids.
     `with_progress`: PromptProgress is told after each part of the prompt.
@@ -120,6 +124,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     on_overflow: Literal["truncate", "refuse"] = "truncate"
     shift: bool = True
     logprobs: int | None = None
+    after_sampling: bool = False
     visible: tuple[str, ...] = ()
     grammar: Grammar | None = None
     thought: ThoughtLimit | None = None
@@ -299,7 +304,8 @@ class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
-    """How the runner is, at most a few times a second and only when something changed."""
+    """How the runner is, at most a few times a second and only when something changed. `steps`: batches that it has
+    evaluated so far."""
 
     active: int
     waiting: int
@@ -307,6 +313,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
     prompt_tokens_per_second: float
     tokens_per_second: float
     generated_tokens: int
+    steps: int = 0
 
 
 Event = LoadProgress | Loaded | PromptProgress | Delta | Finished | Vectors | Failed | Tokens | Text | Pulse
@@ -322,7 +329,7 @@ def encode(messages: Iterable[Command | Event]) -> bytes:
     if len(body) > MAX_FRAME_BYTES:
         raise InvalidRequest(
             f"A model and the server cannot exchange {len(body) >> 20} MiB for one request, "
-            f"{MAX_FRAME_BYTES >> 20} MiB is the limit. Send less text at once."
+            f"{MAX_FRAME_BYTES >> 20} MiB is the limit. Send less text or smaller images at once."
         )
     return HEADER.pack(len(body)) + body
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from server.messages.frames import Buffer
+from server.messages.patchwork import Patchwork
 
 
 class LayerShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,16 +65,54 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     unused_bytes: int = 0
 
 
+class EncoderShape(msgspec.Struct, frozen=True, kw_only=True):
+    """What turns images, or sounds, into embeddings: one part of a projector. Widths are in elements.
+
+    `kind`: llama.cpp's name of the projector, such as gemma3. `positions`: the patches, or steps of sound, of what
+    llama.cpp makes room for when it loads; `most_positions` those of the largest image. `position_inputs`: what of the
+    image or sound goes into one position. `has_mask`: most layers see a part of the image only. `kept_outputs`: layers
+    whose results the text model gets too. `image_tokens`: what the largest image becomes in a prompt, 0 where nobody
+    says; `is_whole`: its tokens see each other, so that they must be read in one batch.
+    """
+
+    sense: Literal["vision", "audio"] = "vision"
+    kind: str = ""
+    positions: int = 0
+    most_positions: int = 0
+    position_inputs: int = 0
+    embedding_length: int = 0
+    head_count: int = 0
+    feed_forward: int = 0
+    is_gated: bool = False
+    has_mask: bool = False
+    projection_length: int = 0
+    kept_outputs: int = 0
+    image_tokens: int = 0
+    is_whole: bool = False
+
+
+class ProjectorShape(msgspec.Struct, frozen=True, kw_only=True):
+    """The sizes of a projector that decide memory."""
+
+    weights_bytes: int = 0
+    encoders: tuple[EncoderShape, ...] = ()
+
+
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the scheduler needs of a model. `path` is the weights file and the key of its runner: names that share a
-    file share a runner."""
+    file share a runner. `projector_path`: the projector it is loaded with, "" for none; `projector` are its sizes.
+    `model_patches` and `projector_patches`: what llama.cpp is to read in place of a file that it does not understand.
+    """
 
     name: str
     digest: str
     path: str
+    model_patches: Patchwork | None = None
     adapter_paths: tuple[str, ...] = ()
     adapter_bytes: int = 0
     projector_path: str = ""
+    projector_patches: Patchwork | None = None
+    projector: ProjectorShape = ProjectorShape()
     shape: ModelShape = ModelShape()
     can_complete: bool = True
     has_vision: bool = False
@@ -101,5 +140,6 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     used_tokens: int = 0
     tokens_per_second: float = 0.0
     prompt_tokens_per_second: float = 0.0
+    steps: int = 0
     keep_alive_seconds: float = 300.0
     expires_at: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import msgspec
@@ -51,6 +52,32 @@ class AnswerParser(Protocol):
     def flush(self) -> Parsed:
         """The rest, at the end of the answer. Raises BrokenCall; then it is still to be flushed."""
         ...
+
+
+class StepParser(ABC):
+    """Reads what it holds step by step. A step gives what it made of the text, None where it has to wait for more. A
+    call that a step cannot read is raised with the next piece, so that nothing from before it is lost."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._error: BrokenCall | None = None
+
+    def feed(self, text: str) -> Parsed:
+        """Raises BrokenCall for a call that an earlier piece brought."""
+        self._raise()
+        self._held += text
+        result = NOTHING
+        while self._error is None and (progress := self._step()) is not None:
+            result += progress
+        return result
+
+    @abstractmethod
+    def _step(self) -> Parsed | None: ...
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
 
 
 def overlap(text: str, tag: str) -> int:

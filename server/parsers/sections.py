@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from server.messages.chat import Message, Think, ToolCall, ToolFunction
-from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, StepParser, overlap
 
 Call = tuple[str, dict[str, Any]]
 State = Literal["lead", "either", "thinking", "content", "call", "noise", "hidden"]
@@ -60,32 +60,22 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     finish: Callable[[str], list[Call]] | None = None
 
 
-class SectionParser:
+class SectionParser(StepParser):
     def __init__(self, sections: Sections, state: State = "content") -> None:
+        super().__init__()
         self._sections = sections
         self._keeps_text_end = self._has_said = False
         self._state: State = state
-        self._held = ""
         self._skips_space = sections.skips_lead and state == "content"
         self._body: list[str] = []  # of a call: what cannot hold its closing tag
         self._before_call = ""  # white space that is dropped unless the call turns out to be text
         self._calls_made = 0
         self._has_thought = False
-        self._error: BrokenCall | None = None
 
     def keeping_text_end(self) -> SectionParser:
         """This parser, which leaves the white space between a text and the first call to the text."""
         self._keeps_text_end = True
         return self
-
-    def feed(self, text: str) -> Parsed:
-        """Raises BrokenCall for a body that an earlier piece brought."""
-        self._raise()
-        self._held += text
-        result = NOTHING
-        while self._error is None and (progress := self._step()) is not None:
-            result += progress
-        return result
 
     def flush(self) -> Parsed:
         """Raises BrokenCall."""
@@ -106,11 +96,6 @@ class SectionParser:
         if self._state == "lead" or (self._state == "thinking" and self._has_thought):
             return self._thought(text)
         return Parsed(text)  # before any thought, the lone beginning of a tag is content
-
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error:
-            raise error
 
     def _trims(self) -> bool:
         return self._sections.trims_content if self._state == "content" else self._sections.trims_thinking
@@ -221,11 +206,13 @@ class SectionParser:
         try:
             return self._numbered(self._sections.read(body))
         except BadCall as error:
-            if self._sections.on_bad == "error":
-                self._error = BrokenCall(str(error), self._before_call + self._sections.call_tags[0] + body + closing)
+            if self._sections.on_bad == "skip":
+                return NOTHING
+            self._skips_space = False
+            written = self._before_call + self._sections.call_tags[0] + body + closing
             if self._sections.on_bad == "text":
-                self._skips_space = False
-                return Parsed(self._before_call + self._sections.call_tags[0] + body + closing)
+                return Parsed(written)
+            self._error = BrokenCall(str(error), written)
             return NOTHING
 
     def _taken_body(self, last: str) -> str:

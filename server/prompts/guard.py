@@ -4,6 +4,8 @@ A user who writes <|im_end|>, or a web page that a tool has fetched, must not en
 the client sent is torn apart by a mark that nobody can guess, the prompt is rendered, and where a mark has come through
 the prompt is cut: no token reaches across a cut, so none is a control token. The marks themselves are gone by then; the
 model reads what was written.
+
+The places of images have such marks too: an [img-0] that a user writes is no picture.
 """
 
 from __future__ import annotations
@@ -18,6 +20,16 @@ from typing import Any
 import msgspec
 
 from server.messages.chat import Message, ToolCall
+from server.prompts.images import plain_tag
+
+# What templates print where an image stands, and around it: the image itself takes their place.
+PLACEHOLDERS = (
+    "<|image_pad|>", "<|image|>", "<image>", "<start_of_image>", "<image_soft_token>", "[IMG]", "<|audio_pad|>",
+    "<|AUDIO|>", "<audio_soft_token>",
+)  # fmt: skip
+BRACKETS = (
+    "<|vision_start|>", "<|vision_end|>", "<end_of_image>", "[IMG_END]", "<|audio_bos|>", "<|audio_eos|>",
+)  # fmt: skip
 
 # Marks of thoughts in the client's own history and instructions are what templates look for.
 _TRUSTED_ROLES = ("assistant", "system", "developer")
@@ -36,20 +48,27 @@ def _spelling(texts: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """A text, and rising places in it that no token may reach across."""
+    """A text, and rising places in it that no token may reach across. `images`: the number of each image that stands in
+    it, once, and the character that it stands in front of; in the order of their places."""
 
     text: str
     cuts: tuple[int, ...] = ()
+    images: tuple[tuple[int, int], ...] = ()
 
 
 class Guard:
-    """One prompt's. `control_texts`: those of the vocabulary's control tokens."""
+    """One prompt's. `control_texts`: those of the vocabulary's control tokens. `template`: the text that may print
+    placeholders of its own beside images."""
 
-    def __init__(self, control_texts: Sequence[str] = ()) -> None:
+    def __init__(self, control_texts: Sequence[str] = (), template: str = "") -> None:
         texts = tuple(control_texts)
         self._any = _spelling(texts)
         self._but_thoughts = _spelling(tuple(text for text in texts if "think" not in text.lower()))
-        self._mark = f"\ufdd0{secrets.token_hex(8)}\ufdd1"
+        secret = secrets.token_hex(8)
+        self._mark = f"\ufdd0{secret}\ufdd1"
+        self._seal = f"\ufdd2{secret}\ufdd3"
+        self._marks = re.compile(rf"{self._mark}|\[img-(\d+)\]{self._seal}")
+        self._placeholders = _placeholders(template, self._seal)
 
     @classmethod
     def for_template(cls, control_texts: Sequence[str], template: str | None) -> Guard:
@@ -58,7 +77,7 @@ class Guard:
         if template is None:
             return cls(control_texts)
         signs = ("bos_token", "eos_token", *control_texts)
-        return cls(control_texts if any(sign in template for sign in signs) else ())
+        return cls(control_texts if any(sign in template for sign in signs) else (), template)
 
     def text(self, text: str, *, is_trusted: bool = False) -> str:
         spelling = self._but_thoughts if is_trusted else self._any
@@ -74,9 +93,33 @@ class Guard:
             return tools
         return [self._value(tool) for tool in tools]
 
+    def tag(self, number: int) -> str:
+        """The marker of an image, which no client can write."""
+        return plain_tag(number) + self._seal
+
     def unmarked(self, prompt: str) -> Cut:
-        """The prompt without marks, and where they were."""
-        pieces = prompt.split(self._mark)
+        """The prompt without marks, where they were, and where its images stand, whose markers are gone too."""
+        if self._seal not in prompt:
+            return self.shown(prompt)  # many times faster, and most prompts are long and without images
+        if self._placeholders is not None:
+            prompt = self._placeholders.sub(r"\1", prompt)
+        pieces: list[str] = []
+        cuts: list[int] = []
+        images: dict[int, int] = {}
+        size = end = 0
+        for found in self._marks.finditer(prompt):
+            pieces.append(prompt[end : found.start()])
+            size += len(pieces[-1])
+            end = found.end()
+            if found[1] is None:
+                cuts.append(size)
+            else:  # a template may print one content twice
+                images.setdefault(int(found[1]), size)
+        return Cut("".join((*pieces, prompt[end:])), tuple(cuts), tuple(images.items()))
+
+    def shown(self, prompt: str) -> Cut:
+        """The same with the markers of images as its readers know them."""
+        pieces = prompt.replace(self._seal, "").split(self._mark)
         return Cut("".join(pieces), tuple(itertools.accumulate(map(len, pieces[:-1]))))
 
     def _message(self, message: Message) -> Message:
@@ -103,3 +146,13 @@ class Guard:
         if isinstance(value, (list, tuple)):
             return [self._value(item) for item in value]
         return value
+
+
+def _placeholders(template: str, seal: str) -> re.Pattern[str] | None:
+    """Finds the marker of an image together with the placeholders around it; None where a template has none."""
+    printed = [text for text in PLACEHOLDERS if text in template]
+    if not printed:
+        return None
+    holder, around = ("|".join(map(re.escape, texts)) for texts in (printed, BRACKETS))
+    beside = rf"(?:(?:{around})?(?:{holder})+(?:{around})?)?"
+    return re.compile(rf"{beside}(\[img-\d+\]{seal}){beside}")

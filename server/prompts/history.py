@@ -66,8 +66,12 @@ async def fit(
     context_tokens: int,
     *,
     has_projector: bool = False,
+    count_all: Callable[[str, Sequence[Message]], Awaitable[int]] | None = None,
 ) -> Fit:
     """Drop messages from the front, one at a time, until the prompt fits; system messages and the last one stay.
+
+    Images count as what clients have come to expect, and as what they really take where that is more: `count_all` tells
+    it of a prompt and its messages.
 
     The result is that of trying every number of dropped messages in turn. Between two cuts that differ by one
     message the prompt usually shrinks, so the first fitting one is searched by halving: a cut that fits ends on the
@@ -75,8 +79,11 @@ async def fit(
     """
 
     async def fits(prompt: str, kept: Sequence[Message]) -> bool:
-        images = sum(len(message.images) for message in kept) * TOKENS_PER_IMAGE if has_projector else 0
-        return images <= context_tokens and await count_tokens(prompt) + images <= context_tokens
+        count = sum(len(message.images) for message in kept)
+        images = count * TOKENS_PER_IMAGE if has_projector else 0
+        if images > context_tokens or await count_tokens(prompt) + images > context_tokens:
+            return False
+        return not count or count_all is None or await count_all(prompt, kept) < context_tokens
 
     prompt = await render(messages)
     if len(messages) < 2 or await fits(prompt, messages):

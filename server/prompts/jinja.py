@@ -12,6 +12,7 @@ from server.errors import InvalidTemplate
 from server.messages.chat import Message, Think
 
 MAX_SOURCE_CHARACTERS = 1024 * 1024
+_PROBE = "What does the template print of this?"
 
 # What a model without any template is asked in: the format that most models know.
 CHATML = (
@@ -31,7 +32,7 @@ def compile(text: str) -> JinjaTemplate:
 
 
 class JinjaTemplate:
-    """Immutable; one object serves any number of renderings, in any threads."""
+    """One object serves any number of renderings, in any threads."""
 
     def __init__(self, text: str) -> None:
         from server.prompts.sandbox import BoundedEnvironment, Budget, run
@@ -39,6 +40,7 @@ class JinjaTemplate:
         if len(text) > MAX_SOURCE_CHARACTERS:
             raise InvalidTemplate(f"the chat template is longer than {MAX_SOURCE_CHARACTERS} characters", status=500)
         self.text = text
+        self._wants_parts: bool | None = None
         environment = BoundedEnvironment()
         environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
         environment.filters["tojson"] = _tojson
@@ -60,7 +62,8 @@ class JinjaTemplate:
         """The prompt of a chat. Raises InvalidTemplate with the template's own words.
 
         A template that refuses two messages of one role in a row gets them as one, one that refuses system messages
-        their text in front of the first user message.
+        their text in front of the first user message. One that prints nothing of a content but its parts gets it as a
+        part.
         """
         variables: dict[str, Any] = {
             "tools": list(tools) if tools else None,
@@ -88,12 +91,27 @@ class JinjaTemplate:
         raise refusal
 
     def _run(self, messages: Sequence[Message], variables: dict[str, Any]) -> str:
+        if self._wants_parts is None:
+            self._wants_parts = not self._prints(_PROBE, variables) and self._prints(_part(_PROBE), variables)
+        objects = [as_object(one) for one in messages]
+        if self._wants_parts:
+            objects = [made | {"content": _part(made["content"])} for made in objects]
+        return self._generate(objects, variables)
+
+    def _prints(self, content: Any, variables: dict[str, Any]) -> bool:
+        """Whether the content of a question reaches the prompt."""
+        try:
+            return _PROBE in self._generate([{"role": "user", "content": content}], variables | {"tools": None})
+        except InvalidTemplate:
+            return False
+
+    def _generate(self, objects: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
         from server.prompts import sandbox
 
         def render() -> str:
             pieces: list[str] = []
             size = 0
-            for piece in self.environment_template.generate(messages=[as_object(one) for one in messages], **variables):
+            for piece in self.environment_template.generate(messages=objects, **variables):
                 size += len(piece)
                 if size > sandbox.MAX_CHARACTERS:
                     raise sandbox.TooCostly(f"the prompt is longer than {sandbox.MAX_CHARACTERS} characters")
@@ -126,6 +144,10 @@ def as_object(message: Message) -> dict[str, Any]:
     if message.tool_call_id:
         made["tool_call_id"] = message.tool_call_id
     return made
+
+
+def _part(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def _join_neighbours(messages: Sequence[Message]) -> Sequence[Message]:

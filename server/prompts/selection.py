@@ -31,7 +31,8 @@ class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `go_text`: the template layer, None where there is none. `has_gguf`: whether the weights could be read; without
     them nothing is known, not even completion. `audio_projector`: a projector has an audio encoder and is not of the
-    type gemma3nv. The counts are those of `<arch>.vision.block_count` and `<arch>.audio.block_count`.
+    type gemma3nv; `blind_projector`: it has that alone. The counts are those of `<arch>.vision.block_count` and
+    `<arch>.audio.block_count`.
     """
 
     renderer: str = ""
@@ -45,6 +46,7 @@ class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
     audio_blocks: int = 0
     has_projector: bool = False
     audio_projector: bool = False
+    blind_projector: bool = False
     config_capabilities: tuple[str, ...] = ()
 
 
@@ -188,7 +190,7 @@ def _capabilities(facts: TemplateFacts, mode: Mode, go: gotemplate.GoTemplate | 
         found.append("embedding" if facts.has_pooling else "completion")
         found += ["vision"] * bool(facts.vision_blocks) + ["audio"] * bool(facts.audio_blocks)
     if facts.has_projector:
-        found += ["vision"] + ["audio"] * facts.audio_projector
+        found += ["vision"] * (not facts.blind_projector) + ["audio"] * facts.audio_projector
     if go:
         found += go.capabilities
     tools, thinking = PARSER_ABILITIES.get(parser, (False, False))

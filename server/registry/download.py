@@ -18,12 +18,12 @@ import anyio.to_thread
 
 from server.errors import Cancelled, PunaError, RegistryError
 from server.messages.chat import Progress
+from server.net.transport import NetworkFailure, Reply, Stalled
 from server.registry.limits import Limits, Signal
 from server.registry.partial import Partial
 from server.registry.parts import Part, contiguous
 from server.registry.patience import Patience, may_pass
 from server.registry.source import BlobSource, NoRanges
-from server.registry.transport import NetworkFailure, Reply, Stalled
 from server.store.blobs import Blobs
 
 log = logging.getLogger(__name__)

@@ -31,10 +31,10 @@ class RegistryKey:
     def path(self) -> Path:
         return self._folder / PRIVATE_NAME
 
-    def ensure(self) -> None:
-        """Make the pair where there is none. Raises RegistryError."""
-        if not self.path.exists():
-            self._key()
+    def ensure(self) -> str:
+        """Make the pair where there is none: the public line of a new one, "" where it was there. Raises
+        RegistryError."""
+        return "" if self.path.exists() else _public_line(self._key())
 
     def public(self) -> str:
         """The base64 text of an OpenSSH public key, without type and comment. Raises RegistryError."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from server.errors import PunaError
+from server.net.transport import NetworkFailure
 from server.registry.session import Refused
-from server.registry.transport import NetworkFailure
 
 # A busy or failing registry, or one that is being restarted; 408 and 425 say that trying again is meant.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})

@@ -11,7 +11,7 @@ import msgspec
 from server.errors import InvalidGguf
 from server.messages.names import ModelName
 from server.registry.parts import Part
-from server.registry.remote_manifest import fetch_manifest
+from server.registry.remote_manifest import Fetched, fetch_manifest
 from server.registry.session import Session
 from server.registry.source import BlobSource
 from server.store import manifest
@@ -23,26 +23,38 @@ FIRST_BYTES = 512 * 1024
 
 class Preview(msgspec.Struct, frozen=True):
     """`total_bytes` of all layers. `prefix` is the beginning of the weights' file of `weights_bytes`, as much as its
-    header takes, and empty where the model has none."""
+    header takes, and empty where the model has none; `projector_prefix` that of its first projector."""
 
     total_bytes: int
     weights_bytes: int = 0
     prefix: bytes = b""
+    projector_bytes: int = 0
+    projector_prefix: bytes = b""
 
 
 async def preview(session: Session, name: ModelName) -> Preview:
     """Raises RegistryError, Unsupported."""
-    fetched = await fetch_manifest(session, name)
+    return await preview_of(session, await fetch_manifest(session, name))
+
+
+async def preview_of(session: Session, fetched: Fetched) -> Preview:
+    """Raises RegistryError."""
     size = fetched.manifest.size
     weights = [layer for layer in fetched.layers if layer.media_type == manifest.MODEL and layer.size]
     if not weights:
         return Preview(size)
     layer = weights[-1]
-    return Preview(size, layer.size, await _header_bytes(BlobSource(session, layer.digest, layer.size), layer))
+    found = Preview(size, layer.size, await _header_bytes(session, layer))
+    projector = next((each for each in fetched.layers if each.media_type == manifest.PROJECTOR and each.size), None)
+    if projector is None:
+        return found
+    prefix = await _header_bytes(session, projector)
+    return msgspec.structs.replace(found, projector_bytes=projector.size, projector_prefix=prefix)
 
 
-async def _header_bytes(source: BlobSource, layer: Layer) -> bytes:
+async def _header_bytes(session: Session, layer: Layer) -> bytes:
     """The beginning of a file, of which more is fetched until the header ends or is larger than any known one."""
+    source = BlobSource(session, layer.digest, layer.size)
     known = bytearray()
     most = min(layer.size, HEADER_BYTES)
     wanted = min(FIRST_BYTES, most)

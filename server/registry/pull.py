@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 import anyio.to_thread
@@ -13,27 +14,45 @@ from server.messages.chat import Progress
 from server.messages.names import ModelName
 from server.registry.download import short
 from server.registry.downloads import Downloads
+from server.registry.preview import Preview, preview_of
 from server.registry.remote_manifest import Fetched, fetch_manifest
 from server.registry.session import Session
 from server.store import Store
-from server.store.manifest import Layer, decode_manifest
+from server.store.manifest import MODEL, Layer, decode_manifest
+
+log = logging.getLogger(__name__)
+
+READING = "pulling manifest"
+
+Foretell = Callable[[Preview], Awaitable[str]]
 
 
-async def pull(store: Store, downloads: Downloads, session: Session, name: ModelName) -> AsyncGenerator[Progress, None]:
+class Foretold(Progress, frozen=True, kw_only=True):
+    """Said once before the first byte: how much will come, and a sentence on whether the model will fit."""
+
+    download_bytes: int
+    fit: str
+
+
+async def pull(
+    store: Store, downloads: Downloads, session: Session, name: ModelName, foretell: Foretell | None = None
+) -> AsyncGenerator[Progress, None]:
     """Raises RegistryError, DiskFull, StoreError and what else its downloads end with. What has come then is kept. A
-    model folder that is being moved waits for the end of it."""
+    model folder that is being moved waits for the end of it. `foretell` makes the sentence of Foretold."""
     with store.blobs.gate.visit():
-        async with aclosing(_pull(store, downloads, session, name)) as lines:
+        async with aclosing(_pull(store, downloads, session, name, foretell)) as lines:
             async for line in lines:
                 yield line
 
 
 async def _pull(
-    store: Store, downloads: Downloads, session: Session, name: ModelName
+    store: Store, downloads: Downloads, session: Session, name: ModelName, foretell: Foretell | None
 ) -> AsyncGenerator[Progress, None]:
-    yield Progress(status="pulling manifest")
+    yield Progress(status=READING)
     fetched = await fetch_manifest(session, name)
     missing = await anyio.to_thread.run_sync(_missing, store, fetched.layers)
+    if foretell is not None and (told := await _foretold(session, fetched, missing, foretell)):
+        yield told
     await anyio.to_thread.run_sync(downloads.check_space, missing, name.short)
     for layer in fetched.layers:
         if await anyio.to_thread.run_sync(_is_there, store, layer):
@@ -52,6 +71,19 @@ async def _pull(
         if problem := await anyio.to_thread.run_sync(_release, store, unused):
             yield Progress(status=problem)
     yield Progress(status="success")
+
+
+async def _foretold(session: Session, fetched: Fetched, missing: list[Layer], foretell: Foretell) -> Foretold | None:
+    """A word before the bytes flow, never an obstacle: what is wrong, the download itself says better."""
+    if not any(layer.media_type == MODEL for layer in missing):
+        return None
+    try:
+        told = await foretell(await preview_of(session, fetched))
+    except PunaError as error:
+        log.info("whether the model will fit is not known: %s", error.log)
+        return None
+    size = sum(layer.size for layer in {layer.digest: layer for layer in missing}.values())
+    return Foretold(status=READING, download_bytes=size, fit=told) if told else None
 
 
 def _missing(store: Store, layers: Iterable[Layer]) -> list[Layer]:

@@ -14,8 +14,9 @@ import anyio.to_thread
 from server.errors import PunaError, ServerStopping
 from server.messages.chat import Progress
 from server.messages.names import ModelName
+from server.net.addresses import AddressPolicy
+from server.net.transport import Transport
 from server.registry import pull, push
-from server.registry.addresses import AddressPolicy
 from server.registry.downloads import Downloads
 from server.registry.key import RegistryKey
 from server.registry.limits import Limits
@@ -23,7 +24,6 @@ from server.registry.notes import Notes
 from server.registry.patience import Patience
 from server.registry.preview import Preview, preview
 from server.registry.session import Session
-from server.registry.transport import Transport
 from server.store import Store
 
 log = logging.getLogger(__name__)
@@ -73,9 +73,12 @@ class Registry:
         """End all downloads; what has come is kept."""
         self.downloads.cancel_all(ServerStopping())
 
-    async def pull(self, name: ModelName, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
-        """Progress until the model is installed. Raises PunaErrors; leaving early keeps what has come."""
-        async for line in pull.pull(self._store, self.downloads, self._session(name, insecure), name):
+    async def pull(
+        self, name: ModelName, *, insecure: bool = False, foretell: pull.Foretell | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        """Progress until the model is installed. Raises PunaErrors; leaving early keeps what has come. `foretell`: what
+        to say of the model before its bytes flow."""
+        async for line in pull.pull(self._store, self.downloads, self._session(name, insecure), name, foretell):
             yield line
 
     async def push(self, name: ModelName, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
@@ -93,6 +96,8 @@ class Registry:
     async def _make_key(self) -> None:
         """At a start, as Ollama does: people give the public half to a registry before they first pull."""
         try:
-            await anyio.to_thread.run_sync(self._key.ensure)
+            if line := await anyio.to_thread.run_sync(self._key.ensure):
+                log.info("Couldn't find '%s'. Generating new private key.", self._key.path)
+                log.info("Your new public key is: %s", line)
         except (PunaError, OSError) as error:
             log.warning("no key for registries could be made: %s", getattr(error, "log", error))

@@ -8,20 +8,19 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
 from server.errors import RegistryError
 from server.messages.names import ModelName
+from server.net.transport import MAX_TEXT_BYTES, REDIRECTS, Content, Reply, Transport, redirected, shown
 from server.registry.challenge import Challenge, authorization, parse_challenge, same_owner, text_to_sign, token_url
 from server.registry.key import RegistryKey
-from server.registry.transport import MAX_TEXT_BYTES, Content, Reply, Transport, shown
 from server.settings import is_loopback
 from server.version import REFERENCE_VERSION, VERSION
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 10
 NOT_FOUND = "file does not exist"
 DENIED = "unauthorized: access denied"
@@ -136,18 +135,6 @@ class Session:
                     return reply, b"" if method == "HEAD" else await reply.read(most_bytes)
                 url = redirected(reply)
         raise RegistryError(f"maximum redirects exceeded ({MAX_REDIRECTS}) for {shown(url)}")
-
-
-def redirected(reply: Reply) -> str:
-    """Where a redirect leads. Raises RegistryError for one that leads nowhere, or out of https."""
-    location = reply.headers.get("location", "")
-    target = urljoin(reply.url, location)
-    parts = urlsplit(target)
-    if not location or parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise RegistryError(f"{shown(reply.url)} redirects to nowhere (status {reply.status})")
-    if parts.scheme == "http" and reply.url.startswith("https:"):
-        raise RegistryError(f"{shown(reply.url)} redirects from https to http, which Puna does not follow")
-    return target
 
 
 async def check(reply: Reply) -> None:

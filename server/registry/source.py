@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.errors import RegistryError
+from server.net.transport import REDIRECTS, NetworkFailure, Reply, redirected, shown
 from server.registry.parts import Part
-from server.registry.session import MAX_REDIRECTS, REDIRECTS, Session, check, redirected
-from server.registry.transport import NetworkFailure, Reply, shown
+from server.registry.session import MAX_REDIRECTS, Session, check
 
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _EXPIRED = frozenset({400, 401, 403, 404, 410})

@@ -22,12 +22,12 @@ import anyio.to_thread
 from server.errors import PunaError, RegistryError
 from server.messages.chat import Progress
 from server.messages.names import ModelName
+from server.net.transport import NetworkFailure, Reply, redirected
 from server.registry.download import LINE_SECONDS
 from server.registry.limits import Limits
 from server.registry.parts import Part, layout
 from server.registry.patience import Patience, may_pass
-from server.registry.session import Refused, Session, check, redirected
-from server.registry.transport import NetworkFailure, Reply
+from server.registry.session import Refused, Session, check
 from server.store.files import store_errors
 from server.store.manifest import Layer
 

@@ -14,11 +14,11 @@ import msgspec
 from anyio.abc import Process
 
 from server.errors import RunnerStartFailed
-from server.messages.frames import ENGINE_WORD, LaunchPlan
+from server.messages.frames import LaunchPlan
+from server.programs import ENGINE, start_folder
 
 KEPT_LINES = 200
 LONGEST_LINE = 4096
-PACKAGE_ROOT = Path(__file__).parents[2]  # where `-m server.engine` is found, whatever folder the user is in
 
 # Set unless the caller's environment says otherwise. An abort would try to attach a debugger for seconds. OpenMP
 # threads that were bound to cores would stay there when other programs want them. A thread that waits for the others
@@ -33,12 +33,8 @@ ENVIRONMENT = {
 
 
 def engine_command(cache_dir: Path | None = None) -> list[str]:
-    """How a runner is started: a module in a checkout, the same executable with a hidden word in a package."""
-    if getattr(sys, "frozen", False):
-        command = [sys.executable, ENGINE_WORD]
-    else:
-        command = [sys.executable, "-m", "server.engine"]
-    return command if cache_dir is None else [*command, "--cache", str(cache_dir.absolute())]
+    """How a runner is started. `cache_dir`: where to remember which CPU library runs here."""
+    return ENGINE.command() if cache_dir is None else ENGINE.command("--cache", str(cache_dir.absolute()))
 
 
 def absolute(plan: LaunchPlan) -> LaunchPlan:
@@ -59,7 +55,7 @@ async def open_engine(command: Sequence[str], environ: Mapping[str, str]) -> Pro
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**ENVIRONMENT, **environ},
-            cwd=None if getattr(sys, "frozen", False) else PACKAGE_ROOT,
+            cwd=start_folder(),
             creationflags=flags,
         )
     except OSError as error:

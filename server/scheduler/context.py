@@ -17,6 +17,7 @@ SINGLE_SLOT_FAMILIES = frozenset({
     "mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe", "nemotron_h",
     "nemotron_h_moe", "nemotron_h_omni",
 })  # fmt: skip
+SMALLEST_IMAGES = dict.fromkeys(("qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe"), 1024)  # tokens
 UNSHIFTED_FAMILIES = frozenset({"deepseek2"})
 
 
@@ -47,6 +48,17 @@ def slot_count(spec: ModelSpec, num_parallel: int) -> int:
 def shift_choice(spec: ModelSpec, shift: bool | None) -> bool:
     """Whether a full context is shifted on. None is "not said"."""
     return spec.shape.architecture not in UNSHIFTED_FAMILIES if shift is None else shift
+
+
+def image_min_tokens(spec: ModelSpec) -> int:
+    """What an image is made of at least; 0 leaves it to the projector. Models that point at places in an image need
+    to see small ones enlarged."""
+    return SMALLEST_IMAGES.get(spec.shape.architecture, 0) if spec.projector_path else 0
+
+
+def whole_image_tokens(spec: ModelSpec) -> int:
+    """What a batch must hold, because the tokens of an image see each other and cannot be split; 0 where they can."""
+    return max((each.image_tokens for each in spec.projector.encoders if each.is_whole), default=0)
 
 
 def batch_choices(cells: int) -> tuple[int, ...]:

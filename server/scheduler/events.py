@@ -30,13 +30,15 @@ class Order:
     """What a request wants to be loaded.
 
     `candidates`: never empty, best first. `fallback`: smaller ways, tried once when a load runs out of memory.
-    `notes`: sentences for the log, should the model be loaded.
+    `projector_on_cpu`: the same with the projector on the processor, tried before the smaller ways; None where no GPU
+    would have it. `notes`: sentences for the log, should the model be loaded.
     """
 
     key: str
     setup: Setup
     candidates: tuple[Candidate, ...]
     fallback: tuple[Candidate, ...] = ()
+    projector_on_cpu: Order | None = None
     name: str = ""
     digest: str = ""
     notes: tuple[str, ...] = ()

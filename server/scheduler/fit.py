@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from server.hardware.devices import CPU_POOL, Device
+from server.messages.frames import LaunchPlan
 from server.scheduler.events import Order
 from server.scheduler.parts import Basis, DeviceFootprint, Footprint, Part
 from server.scheduler.placement import FILL
@@ -43,7 +44,8 @@ class PoolFit:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """`basis` says whether the numbers are an estimate ("about") or what the same load took before ("measured")."""
+    """`basis` says whether the numbers are an estimate ("about") or what the same load took before ("measured");
+    `projector` where it is, "" for a model without one."""
 
     model: str
     verdict: Verdict
@@ -56,6 +58,7 @@ class Fit:
     flash_attention: str
     gpu_layers: int
     total_layers: int
+    projector: Literal["", "gpu", "cpu"]
     total_bytes: int
     pools: tuple[PoolFit, ...]
     notes: tuple[str, ...] = ()
@@ -73,7 +76,7 @@ def fit_of(order: Order, devices: tuple[Device, ...], room: Mapping[str, int]) -
     return Fit(
         model=order.name,
         verdict=verdict,
-        sentence=_sentence(order.name, plan.context_tokens, plan.slots, taken, pools, verdict),
+        sentence=_sentence(order.name, plan, taken, pools, verdict),
         basis=taken.basis,
         context_tokens=plan.context_tokens,
         slots=plan.slots,
@@ -82,10 +85,17 @@ def fit_of(order: Order, devices: tuple[Device, ...], room: Mapping[str, int]) -
         flash_attention=plan.flash_attention,
         gpu_layers=taken.gpu_layers,
         total_layers=taken.total_layers,
+        projector=_projector(plan),
         total_bytes=taken.total_bytes,
         pools=pools,
         notes=order.notes,
     )
+
+
+def _projector(plan: LaunchPlan) -> Literal["", "gpu", "cpu"]:
+    if not plan.projector_path:
+        return ""
+    return "gpu" if plan.projector_offload else "cpu"
 
 
 def _pool_fit(device: DeviceFootprint, names: Mapping[str, str], room: Mapping[str, int]) -> PoolFit:
@@ -115,16 +125,14 @@ def _verdict(taken: Footprint, pools: tuple[PoolFit, ...]) -> Verdict:
 # ---- words ---------------------------------------------------------------------------------------------------------
 
 
-def _sentence(
-    model: str, context: int, slots: int, taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict
-) -> str:
-    streams = f" for {slots} answers at once" if slots > 1 else ""
+def _sentence(model: str, plan: LaunchPlan, taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict) -> str:
+    streams = f" for {plan.slots} answers at once" if plan.slots > 1 else ""
     about = "about " if taken.basis == "about" else ""
     measured = ", as measured when it was loaded last" if taken.basis == "measured" else ""
     total = f"{size_text(taken.total_bytes)}: " if len(pools) > 1 else ""
     shares = f"{about}{total}{' and '.join(map(_share, pools))}"
-    first = f"{model} with {context} tokens of context{streams} takes {shares}{measured}."
-    return f"{first} {_ending(taken, pools, verdict)}"
+    first = f"{model} with {plan.context_tokens} tokens of context{streams} takes {shares}{measured}."
+    return f"{first} {_ending(plan, taken, pools, verdict)}"
 
 
 def _share(pool: PoolFit) -> str:
@@ -132,12 +140,13 @@ def _share(pool: PoolFit) -> str:
     return f"{size_text(pool.total_bytes)} {'of' if pool.pool == CPU_POOL else 'on'} {pool.name}{free}"
 
 
-def _ending(taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict) -> str:
+def _ending(plan: LaunchPlan, taken: Footprint, pools: tuple[PoolFit, ...], verdict: Verdict) -> str:
     if verdict == "too large":
         return f"That is more than there is. {ADVICE} You may try it all the same."
     close = f" {CLOSE}" if any(pool.is_close for pool in pools) else ""
     if verdict == "gpu":
-        return f"It fits, whole on the GPU.{close}"
+        whole = "all but its projector" if _projector(plan) == "cpu" else "whole"
+        return f"It fits, {whole} on the GPU.{close}"
     if verdict == "partly":
         on_gpu = f"{taken.gpu_layers} of its {taken.total_layers} layers fit on the GPU"
         return f"{on_gpu}, the processor computes the rest, which is slower.{close}"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from server.hardware.devices import CPU_POOL
 from server.messages.frames import LaunchPlan
-from server.messages.models import ModelShape
-from server.scheduler import compute, sizes
+from server.messages.models import ModelShape, ProjectorShape
+from server.scheduler import compute, projection, sizes
 from server.scheduler.parts import DeviceFootprint, Footprint, Part
 from server.scheduler.sizes import MIB
 
@@ -35,27 +35,26 @@ def footprint(
     shares: Mapping[str, float] | None = None,
     *,
     adapter_bytes: int = 0,
+    projector: ProjectorShape | None = None,
     machine: str = "",
 ) -> Footprint:
     """`shares`: the GPUs of the plan by pool and how the engine splits layers among them; none is the processor
-    alone. `adapter_bytes` are the tensors of adapters, which go where the layers are. `machine` is as
-    `platform.machine()` says it."""
+    alone. `adapter_bytes` are the tensors of adapters, which go where the layers are; a projector goes to the first
+    GPU, or to none. `machine` is as `platform.machine()` says it."""
     shares = _normalised(shares or {})
     total_layers = shape.block_count + 1
     layers = 0 if not shares else total_layers if plan.gpu_layers < 0 else min(plan.gpu_layers, total_layers)
     weights, cache = sizes.offloaded_bytes(shape, plan, layers)
     work = compute.work_of(shape, plan)
-    found = [
-        DeviceFootprint(
-            pool, (*_gpu_parts(shape, plan, work, share, layers, weights, cache), *_adapters(adapter_bytes, share))
-        )
-        for pool, share in shares.items()
-        if layers
-    ]
+    seeing = projection.parts(projector or ProjectorShape(), plan, on_gpu=layers > 0 and plan.projector_offload)
+    found = []
+    for number, (pool, share) in enumerate(shares.items() if layers else ()):
+        parts = (*_gpu_parts(shape, plan, work, share, layers, weights, cache), *_adapters(adapter_bytes, share))
+        found.append(DeviceFootprint(pool, parts if number else (*parts, *seeing.on_gpu)))
     whole_cache = sum(sizes.cache_layer_bytes(shape, plan))
     host = _host_parts(shape, plan, work, layers, weights, whole_cache - cache, machine or platform.machine())
     adapters = () if layers else _adapters(adapter_bytes, 1)
-    found.append(DeviceFootprint(CPU_POOL, (*host, *adapters)))
+    found.append(DeviceFootprint(CPU_POOL, (*host, *adapters, *seeing.on_cpu)))
     return Footprint(tuple(found), layers, total_layers)
 
 

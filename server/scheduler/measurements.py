@@ -38,6 +38,7 @@ def bucket_of(digest: str, plan: LaunchPlan) -> str:
     facts = [
         digest, sizes.cells_of(plan), plan.slots, sizes.batch_of(plan), plan.kv_type.lower(), plan.flash_attention,
         plan.embedding, plan.gpu_layers, list(plan.device_indices or ()), plan.use_mmap,
+        bool(plan.projector_path) and plan.projector_offload,
     ]  # fmt: skip
     return json.dumps(facts, separators=(",", ":"))
 

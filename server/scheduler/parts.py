@@ -12,11 +12,13 @@ Basis = Literal["about", "measured"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`arithmetic` is how `bytes` came about, in words and numbers."""
+    """`arithmetic` is how `bytes` came about, in words and numbers. `is_later`: it comes with use, so that no load
+    measures it."""
 
     kind: PartKind
     bytes: int
     arithmetic: str
+    is_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,13 @@ def corrected(estimate: Footprint, measured: Mapping[str, Mapping[str, int]]) ->
 
 
 def _measured_parts(parts: Sequence[Part], measured: Mapping[str, int]) -> tuple[Part, ...]:
-    return tuple(
-        replace(part, bytes=measured[part.kind], arithmetic="measured when it was loaded last")
-        if part.kind in measured
-        else part
-        for part in parts
-    )
+    """A load measures all parts of a kind as one, which takes the place of the first."""
+    found: list[Part] = []
+    seen: set[PartKind] = set()
+    for part in parts:
+        if part.is_later or part.kind not in measured:
+            found.append(part)
+        elif part.kind not in seen:
+            seen.add(part.kind)
+            found.append(Part(part.kind, measured[part.kind], "measured when it was loaded last"))
+    return tuple(found)

@@ -24,7 +24,7 @@ import msgspec
 
 from server.hardware.devices import CPU_POOL, Device
 from server.messages.frames import LaunchPlan
-from server.messages.models import ModelSpec
+from server.messages.models import ModelSpec, ProjectorShape
 from server.messages.options import RunnerOptions
 from server.scheduler import context, sizes
 from server.scheduler.events import Candidate, Order
@@ -36,6 +36,8 @@ from server.scheduler.reuse import Setup
 FILL = 0.8  # the part of a pool that an estimate may take, as the policy has it too
 BATCH_FILLS = {2048: 0.6, 1024: 0.75}  # a large batch is for models that leave much memory
 MARGIN_BYTES = sizes.GIB  # kept free on each GPU when a model is split between GPU and processor
+PROJECTOR_MARGIN_BYTES = sizes.GIB  # that a GPU must have beside a projector
+PROJECTOR_NOTE = "the GPU ran out of memory; the projector is loaded on the processor"
 HOST_RESERVE_BYTES = 8 * 1000**3
 
 FlashAttention = Literal["auto", "on", "off"]
@@ -73,16 +75,39 @@ def place(
     spec: ModelSpec, options: RunnerOptions, settings: PlacementSettings, machine: Machine, *, shift: bool | None = None
 ) -> Order:
     """All ways to load `spec`; see the head of this module."""
+    if not spec.can_complete:  # what makes vectors reads text alone
+        spec = msgspec.structs.replace(spec, projector_path="", projector=ProjectorShape())
+    order = _placed(spec, options, settings, machine, shift)
+    ways = (*order.candidates, *order.fallback)
+    if not spec.projector_path or not any(way.plan.projector_offload for way in ways):
+        return order
+    spared = _placed(spec, options, settings, machine, shift, offloads_projector=False)
+    return replace(order, projector_on_cpu=replace(spared, notes=(PROJECTOR_NOTE,)))
+
+
+def _placed(
+    spec: ModelSpec,
+    options: RunnerOptions,
+    settings: PlacementSettings,
+    machine: Machine,
+    shift: bool | None,
+    *,
+    offloads_projector: bool = True,
+) -> Order:
+    """With the automatic context's smaller way; `offloads_projector`: whether a GPU may have the projector."""
+
+    def loading(context_tokens: int) -> _Loading:
+        return _Loading(spec, options, settings, machine, context_tokens, offloads_projector)
+
     asked = options.num_ctx if options.num_ctx is not None else settings.context_length or None
     if asked is not None:
-        return _Loading(spec, options, settings, machine, asked).order(shift, is_automatic=False)
+        return loading(asked).order(shift, is_automatic=False)
     tier = context.tier_context(machine.devices, settings.gpu_overhead_bytes)
-    order = _Loading(spec, options, settings, machine, tier).order(shift, is_automatic=True)
+    order = loading(tier).order(shift, is_automatic=True)
     lower = context.lower_tier(order.setup.num_ctx)
     if lower is None:
         return order
-    smaller = _Loading(spec, options, settings, machine, lower).order(shift, is_automatic=True)
-    return replace(order, fallback=smaller.candidates)
+    return replace(order, fallback=loading(lower).order(shift, is_automatic=True).candidates)
 
 
 @dataclass
@@ -94,6 +119,7 @@ class _Loading:
     settings: PlacementSettings
     machine: Machine
     wanted_context: int
+    offloads_projector: bool = True
 
     def __post_init__(self) -> None:
         self.num_ctx = context.clamped_context(self.spec, self.wanted_context)
@@ -112,6 +138,7 @@ class _Loading:
         plan, options = candidates[0].plan, self.options
         setup = Setup(
             adapter_paths=self.spec.adapter_paths,
+            projector_path=self.spec.projector_path,
             shift=shift,
             num_ctx=self.num_ctx,
             num_ctx_automatic=is_automatic,
@@ -195,7 +222,13 @@ class _Loading:
         known = self._footprints.get(key)
         if known is None:
             shares = {device.pool: float(self._room((device,))) for device in devices}
-            known = footprint(self.spec.shape, plan, shares, adapter_bytes=self.spec.adapter_bytes)
+            known = footprint(
+                self.spec.shape,
+                plan,
+                shares,
+                adapter_bytes=self.spec.adapter_bytes,
+                projector=self.spec.projector,
+            )
             measured = self.machine.measured(self.spec.digest, plan)
             known = self._footprints[key] = corrected(known, measured) if measured else known
         return known
@@ -204,7 +237,12 @@ class _Loading:
         plan = self._plan(devices)
         layers = self._gpu_layers(devices, plan)
         is_partial = bool(devices) and 0 <= layers < self._all_layers
-        plan = msgspec.structs.replace(plan, gpu_layers=layers, use_mmap=self._use_mmap(devices, is_partial))
+        plan = msgspec.structs.replace(
+            plan,
+            gpu_layers=layers,
+            use_mmap=self._use_mmap(devices, is_partial),
+            projector_offload=plan.projector_offload and layers != 0,  # never there all alone
+        )
         taken = self._footprint(devices, plan)
         return Candidate(plan, taken.need(), taken)
 
@@ -219,7 +257,12 @@ class _Loading:
         is_partial = bool(devices) and 0 <= self.options.num_gpu < self._all_layers
         return LaunchPlan(
             model_path=self.spec.path,
+            model_patches=self.spec.model_patches,
+            projector_patches=self.spec.projector_patches,
             adapter_paths=self.spec.adapter_paths,
+            projector_path=self.spec.projector_path,
+            projector_offload=self._offloads_projector(devices),
+            image_min_tokens=context.image_min_tokens(self.spec),
             context_tokens=self.num_ctx,
             slots=self.slots,
             batch_tokens=self._batch(devices),
@@ -241,10 +284,27 @@ class _Loading:
             return self.options.num_gpu
         whole = self._footprint(devices, plan)
         computed = sum(each.bytes_of("compute") for each in whole.devices if each.pool != CPU_POOL)
-        room = int(FILL * self._room(devices)) - len(devices) * MARGIN_BYTES - computed
+        projector = self.spec.projector.weights_bytes if plan.projector_offload else 0
+        room = int(FILL * self._room(devices)) - len(devices) * MARGIN_BYTES - computed - projector
         return sizes.layers_that_fit(self.spec.shape, plan, room)
 
+    def _offloads_projector(self, devices: Sequence[Device]) -> bool:
+        """A GPU has it, unless layers were kept from there by name, or one of the GPUs has little beside it."""
+        if not self.spec.projector_path or not devices or not self.offloads_projector:
+            return False
+        if 0 <= self.options.num_gpu < self._all_layers:
+            return False
+        least = self.spec.projector.weights_bytes + PROJECTOR_MARGIN_BYTES
+        return all(self._room((device,)) >= least for device in devices)
+
     def _batch(self, devices: Sequence[Device]) -> int:
+        """Large enough for an image that cannot be split, whatever was asked for."""
+        batch, image = self._batch_for_text(devices), min(context.whole_image_tokens(self.spec), self.cells)
+        if batch < image and self.options.num_batch is not None:
+            self.notes.append(f"num_batch is {image}, because a batch must hold a whole image")
+        return max(batch, image)
+
+    def _batch_for_text(self, devices: Sequence[Device]) -> int:
         asked = self.options.num_batch
         if not self.spec.can_complete:
             return max(1, min(asked or min(2048, self.num_ctx), self.cells))
@@ -260,7 +320,7 @@ class _Loading:
         return context.batch_choices(self.cells)[-1]
 
     def _kept_bytes(self, devices: Sequence[Device]) -> int:
-        """Weights and cache, whatever is computed with them."""
+        """Weights and cache on these devices, whatever is computed with them."""
         plan = LaunchPlan(
             model_path=self.spec.path,
             context_tokens=self.num_ctx,
@@ -268,7 +328,9 @@ class _Loading:
             flash_attention=self._flash_attention(devices),
             kv_type=self._kv_type(devices),
         )
-        return sizes.loaded_bytes(self.spec.shape) + sum(sizes.cache_layer_bytes(self.spec.shape, plan))
+        here = not devices or self._offloads_projector(devices)
+        weights = sizes.loaded_bytes(self.spec.shape) + (self.spec.projector.weights_bytes if here else 0)
+        return weights + sum(sizes.cache_layer_bytes(self.spec.shape, plan))
 
     def _flash_attention(self, devices: Sequence[Device]) -> FlashAttention:
         choice = self.settings.flash_attention
@@ -285,6 +347,8 @@ class _Loading:
 
     def _use_mmap(self, devices: Sequence[Device], is_partial: bool) -> bool:
         """Mapping helps where pages go to a GPU or are shared; elsewhere it only delays reading to the first answer."""
+        if self.spec.model_patches is not None:
+            return False  # what is put together while it is read is nowhere to be mapped from
         if self.options.use_mmap is not None:
             return self.options.use_mmap
         libraries = {device.library for device in devices}

@@ -121,6 +121,10 @@ class Policy:
         if slot.phase is not Phase.LOADING:
             return
         hopeful = self._waiting_for(slot)
+        if event.out_of_memory and slot.order.projector_on_cpu is not None:
+            for waiting in hopeful:  # a try of its own, beside the one below
+                waiting.order = waiting.order.projector_on_cpu or waiting.order
+            return
         retry = event.out_of_memory and (slot.order.fallback or self.slots)
         if retry and not any(waiting.retried for waiting in hopeful):
             for waiting in hopeful:

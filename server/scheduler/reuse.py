@@ -14,6 +14,7 @@ class Setup:
     """
 
     adapter_paths: tuple[str, ...] = ()
+    projector_path: str = ""
     shift: bool = True
     num_ctx: int = 4096
     num_ctx_automatic: bool = True
@@ -35,6 +36,7 @@ def can_reuse(loaded: Setup, wanted: Setup) -> bool:
     """
     return (
         loaded.adapter_paths == wanted.adapter_paths
+        and loaded.projector_path == wanted.projector_path
         and loaded.shift == wanted.shift
         and (loaded.num_ctx == wanted.num_ctx or (loaded.num_ctx_automatic and wanted.num_ctx_automatic))
         and (loaded.num_batch == wanted.num_batch or (loaded.num_batch_automatic and wanted.num_batch_automatic))

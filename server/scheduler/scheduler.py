@@ -333,6 +333,15 @@ class Scheduler:
             self._take_devices(await self._hardware.devices())
         return self._devices or ()
 
+    @property
+    def usual_context_tokens(self) -> int | None:
+        """The context where neither a request nor the model asks for one; None until the machine is known."""
+        if self._settings.context_length:
+            return self._settings.context_length
+        if self._devices is None:
+            return None
+        return context.tier_context(self._devices, self._settings.gpu_overhead_bytes)
+
     def _take_devices(self, devices: tuple[Device, ...]) -> None:
         if self._devices is not None:
             return

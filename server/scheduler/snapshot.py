@@ -45,6 +45,7 @@ def status_line(
         used_tokens=pulse.used_tokens if pulse else 0,
         tokens_per_second=pulse.tokens_per_second if pulse else 0.0,
         prompt_tokens_per_second=pulse.prompt_tokens_per_second if pulse else 0.0,
+        steps=pulse.steps if pulse else 0,
         keep_alive_seconds=slot.keep_alive_seconds,
         # Two clocks are never read at the same instant; whoever asks twice shall be told the same time.
         expires_at=None if slot.is_pinned else round(unix + expires_in, 3),
@@ -61,14 +62,17 @@ def _state(slot: Slot) -> RunnerState:
 
 def sizes_of(loaded: Loaded | None, candidate: Candidate) -> tuple[int, int]:
     """Total and GPU bytes: measured where the engine said so, else as predicted. A model that is on the GPU with all
-    its layers counts as wholly there, although small host buffers exist."""
+    its layers, and its projector, counts as wholly there, although small host buffers exist."""
+    plan = candidate.plan
+    has_parts_here = bool(plan.projector_path) and not plan.projector_offload
     if loaded is None or not loaded.buffers:
         total, taken = sum(candidate.need.values()), candidate.footprint
         gpu = total - candidate.need.get(CPU_POOL, 0)
-        return (gpu if taken is not None and taken.gpu_layers >= taken.total_layers else total), gpu
+        is_whole = taken is not None and taken.gpu_layers >= taken.total_layers and not has_parts_here
+        return (gpu if is_whole else total), gpu
     gpu = sum(buffer.bytes for buffer in loaded.buffers if buffer.is_gpu)
     total = sum(buffer.bytes for buffer in loaded.buffers)
-    is_whole = gpu > 0 and loaded.total_layers > 0 and loaded.gpu_layers >= loaded.total_layers
+    is_whole = gpu > 0 and loaded.total_layers > 0 and loaded.gpu_layers >= loaded.total_layers and not has_parts_here
     return (gpu if is_whole else total), gpu
 
 

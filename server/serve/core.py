@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -22,11 +23,13 @@ from server.api.app import Services, create_app
 from server.errors import FolderMissing
 from server.hardware.discovery import Discovery
 from server.inference import Catalog, Fitting, Inference
+from server.net.addresses import AddressPolicy
+from server.net.images import RemoteImages
 from server.registry import Limits, Registry
-from server.registry.addresses import AddressPolicy
 from server.runner import Runner
 from server.scheduler import Scheduler
 from server.scheduler.measurements import Measurements
+from server.search.searxng import SearXNG
 from server.secrets import Keys, LocalToken
 from server.serve.listener import address_text, listen
 from server.serve.logs import described
@@ -97,6 +100,8 @@ async def serve(
         async with (
             _registry(store, settings, address) as registry,
             Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
+            _search(settings) as search,
+            _images(settings) as images,
         ):
             catalog = Catalog(
                 store, settings.go_template, partial(install_starter, store), aliases=settings.model_aliases
@@ -114,6 +119,8 @@ async def serve(
                 closing=stopping,
                 keys=Keys(paths.keys_file()),
                 local_token=token.text,
+                search=search,
+                images=images,
             )
             # What exists now lives as long as the server; collections need not look at it again.
             gc.collect()
@@ -132,6 +139,30 @@ def _registry(store: Store, settings: Settings, address: Address) -> Registry:
         limits=Limits(settings.download_parts, settings.download_speed_bytes),
         notes_path=paths.state_dir() / "downloads.json",
     )
+
+
+@asynccontextmanager
+async def _search(settings: Settings) -> AsyncIterator[SearXNG | None]:
+    if not settings.search_url:
+        yield None
+        return
+    search = SearXNG(settings.search_url)
+    try:
+        yield search
+    finally:
+        await search.close()
+
+
+@asynccontextmanager
+async def _images(settings: Settings) -> AsyncIterator[RemoteImages | None]:
+    if not settings.remote_images:
+        yield None
+        return
+    images = RemoteImages(settings.remote_images)
+    try:
+        yield images
+    finally:
+        await images.close()
 
 
 def _store(settings: Settings) -> tuple[Store, Mover]:

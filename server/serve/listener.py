@@ -32,7 +32,9 @@ def listen(host: str, port: int) -> socket.socket:
     reason."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small writes at once only where a socket says that it is TCP; otherwise the second of two waits
+        # 40 ms for the client to confirm the first.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             # On Windows this option would let two servers share a port; elsewhere it only skips the wait after a stop.
             if sys.platform != "win32":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import pathlib
@@ -64,16 +65,25 @@ def log_to_stderr(level: int) -> None:
 
 
 def log_to_file(folder: pathlib.Path, level: int) -> pathlib.Path:
-    """Configure the root logger for the tray: `server.log` in `folder`, rotated by size. Returns its path."""
+    """Configure the root logger for the tray: `server.log` in `folder`, a new one for each start and whenever it has
+    grown; the one before is `server-1.log`. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "server.log"
-    _configure(
-        logging.handlers.RotatingFileHandler(
-            path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT, encoding="utf-8", delay=True
-        ),
-        level,
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT, encoding="utf-8", delay=True
     )
+    handler.namer = _older
+    if path.exists():
+        with contextlib.suppress(OSError):  # somebody reads it, which Windows minds: it is written on then
+            handler.doRollover()
+    _configure(handler, level)
     return path
+
+
+def _older(name: str) -> str:
+    """`server.log.1` in the words of Ollama's app: `server-1.log`."""
+    stem, number = name.rsplit(".", 1)
+    return f"{stem.removesuffix('.log')}-{number}.log"
 
 
 def _configure(handler: logging.Handler, level: int) -> None:

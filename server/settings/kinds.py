@@ -27,6 +27,9 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,9})?")
 _NETWORK = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?([0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\])/([0-9]+)(?::(?:[0-9]+|\*))?")
 _HOST = re.compile(r"(?:[a-z0-9_][a-z0-9_.-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[!-\"$->@-~]*)?"
+)
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*)(?:/([^\s]*))?")
 
 
@@ -140,6 +143,21 @@ def _read_host(entry: str) -> str:
     return entry
 
 
+def _read_places(text: str) -> tuple[str, ...]:
+    """Hosts and networks, and the word `public`, for which a plain yes will do."""
+    if text.lower() in _TRUE | _FALSE:
+        return ("public",) if _read_boolean(text) else ()
+    return _read_hosts(text)
+
+
+def _read_url(text: str) -> str:
+    """A web address, without a login: it is shown in the log and in the window."""
+    match = _URL.fullmatch(text)
+    if match is None or (match[1] and not 0 < int(match[1]) < 65536):
+        raise ValueError(text)
+    return text
+
+
 def whole_number(lowest: int, highest: int) -> Kind:
     def read(text: str) -> int:
         number = _read_integer(text)
@@ -162,6 +180,7 @@ DURATION = Kind("duration", _read_seconds, "a duration such as 300ms, 10m or 1h3
 KV_TYPE = Kind("choice", _read_kv_type, "one of " + ", ".join(KV_TYPES), KV_TYPES)
 FOLDER = Kind("folder", _read_folder, "the path of a folder")
 TEXT = Kind("text", str, "any text")
+URL = Kind("url", _read_url, "a web address such as http://localhost:8080, without a login, a query or blanks")
 ALIASES = Kind("list", _read_aliases, "a comma-separated list of pattern=model, such as claude-*=qwen3,gpt-4o=llama3.2")
 ORIGINS = Kind(
     "list",
@@ -174,4 +193,10 @@ HOSTS = Kind(
     _read_hosts,
     "a comma-separated list of hosts such as registry.example.com or 192.168.1.10:5000, "
     "or of networks such as 10.0.0.0/8",
+)
+PLACES = Kind(
+    "list",
+    _read_places,
+    "true or false, or a comma-separated list of `public`, hosts such as pictures.example.com or 192.168.1.10:8000, "
+    "and networks such as 10.0.0.0/8",
 )

@@ -16,8 +16,10 @@ from server.settings.kinds import (
     KV_TYPE,
     LOG_LEVEL,
     ORIGINS,
+    PLACES,
     TEXT,
     TRISTATE,
+    URL,
     Kind,
     choice,
     whole_number,
@@ -132,6 +134,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PUNA_LONG_PROMPTS", "long_prompts", choice("auto", "drop", "refuse"), "auto",
             "What becomes of a conversation that is too long for the context under `/v1`: drop the oldest messages, "
             "refuse it, or as its API does (auto)", MODELS),
+    Setting("PUNA_SEARCH_URL", "search_url", URL, "",
+            "Address of a SearXNG instance that searches the web where a client lets the model do so (`web_search` of "
+            "`/v1/responses` and `/v1/messages`): the words searched for go there and to the engines that it asks. "
+            "Without an address no model can search, and nothing is sent", NETWORK, default_words="off"),
+    Setting("PUNA_REMOTE_IMAGES", "remote_images", PLACES, "",
+            "Fetch the images that requests under `/v1` name by address: `true` from public addresses, or from the "
+            "listed hosts and networks (comma-separated; `public` is one of them). The server asked learns the address "
+            "of this machine", NETWORK, default_words="off"),
     Setting("PUNA_REASONING_FIELD", "reasoning_field", choice("both", "reasoning", "reasoning_content"), "both",
             "Name of the thoughts in answers of `/v1/chat/completions`", MODELS, hidden=True),
     Setting("OLLAMA_NOHISTORY", "nohistory", BOOLEAN, "false",

@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     download_speed_bytes: int = 0
     registries: tuple[str, ...] = ()
     require_key: bool = False
+    search_url: str = ""
+    remote_images: tuple[str, ...] = ()
     go_template: bool | None = None
     model_aliases: tuple[tuple[str, str], ...] = ()
     long_prompts: Literal["auto", "drop", "refuse"] = "auto"

@@ -17,6 +17,7 @@ from server.store.adapter import check_adapter
 from server.store.conversion import WORK_DIGEST, convert_files
 from server.store.create_request import CreateRequest
 from server.store.files import store_errors
+from server.store.foreign import as_loaded
 from server.store.gguf import GgufHeader, read_header
 from server.store.gguf_shape import check_loadable
 from server.store.gguf_split import group_shards, join_shards, split_count
@@ -88,7 +89,7 @@ def _check_adapter(path: str, part: Part, base: Sequence[Part]) -> None:
     if not models:
         raise InvalidRequest(f'"{path}" is an adapter, and there is no base model for it; name the base in FROM')
     if part.header is not None and models[-1] is not None:
-        check_adapter(path, part.header, models[-1])
+        check_adapter(path, part.header, as_loaded(models[-1]))
 
 
 def draft_parts(store: Store, files: Mapping[str, str], report: Report, quantization: str) -> tuple[Part, ...]:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from server.store.gguf import GgufHeader
 
 # Architecture: every n-th layer attends to everything, the others to a window; negative where the first of n does.
+# Names of Ollama's own engine are here for files of which only the header is known yet.
 WINDOW_PATTERNS: Mapping[str, int] = {
     "afmoe": 4, "cohere2": 4, "cohere2moe": -4, "exaone-moe": 4, "exaone4": 4, "gemma-embedding": 6, "gemma2": 2,
-    "gemma3": 6, "gemma3n": 5, "gemma4": 0, "gpt-oss": 2, "granite_swa": 0, "laguna": -4, "llama4": 4, "maple": 0,
-    "mellum": 4, "mimo2": 0, "modern-bert": -3, "muse-glimmer": 4, "olmo2": 4, "plamo3": 8, "smallthinker": -4,
-    "spark2-5": 0, "step35": 0,
+    "gemma3": 6, "gemma3n": 5, "gemma4": 0, "gpt-oss": 2, "gptoss": 2, "granite_swa": 0, "laguna": -4,
+    "llama4": 4, "maple": 0, "mellum": 4, "mimo2": 0, "modern-bert": -3, "muse-glimmer": 4, "olmo2": 4, "olmo3": 4,
+    "plamo3": 8, "smallthinker": -4, "spark2-5": 0, "step35": 0,
 }  # fmt: skip
 FIXED_WINDOWS: Mapping[str, int] = {"exaone4": 4096, "gemma2": 4096, "llama4": 8192, "smallthinker": 4096}
 _KEY_OVER_FIXED = frozenset({"gemma2", "exaone4"})  # a window in the header wins over the fixed one

@@ -181,12 +181,12 @@ class GgufReader:
             return [self.value(kind) for _ in range(count)]
         array = GgufArray(kind, count, self.position)
         if kind == STRING_TYPE:
-            self._skip_strings(count)
+            self.skip_strings(count)
         else:
             self.skip(count * SCALAR_BYTES[kind])
         return array
 
-    def _skip_strings(self, count: int) -> None:
+    def skip_strings(self, count: int) -> None:
         """Vocabularies have hundreds of thousands of strings, so the inner loop touches nothing but lengths: the one
         that leads out of the window, as every forbidden one does, is looked at behind it."""
         if self.version == 1:

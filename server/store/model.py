@@ -15,12 +15,13 @@ import msgspec
 
 from server.errors import InvalidGguf, ModelNotFound, StoreError, Unsupported
 from server.messages.chat import Message, ToolCall
-from server.messages.models import ModelSpec
+from server.messages.models import ModelSpec, ProjectorShape
 from server.messages.names import ModelName
 from server.store import digests, manifest
 from server.store.blobs import Blobs
+from server.store.foreign import loadable
 from server.store.gguf import GgufHeader
-from server.store.gguf_foreign import foreign_reason
+from server.store.gguf_projector import projector_shape
 from server.store.gguf_tables import UNKNOWN_FILE_TYPE, parameter_size
 from server.store.headers import Headers
 from server.store.links import LinkedPart, Links
@@ -136,25 +137,39 @@ class Model:
         must not reach llama.cpp, Unsupported for a model that was built for another engine."""
         if self.model_path is None:
             raise StoreError(f"{self.name.short} has no weights on this computer, so it cannot be run; pull it again")
-        header = self.headers.get(self.model_path)
+        header, projector = self.headers.get(self.model_path), self.projector
         adapters = [self.headers.get(path) for path in self.adapter_paths]
-        if header is None or None in adapters:
+        if header is None or None in adapters or (projector is None and self.projector_paths):
             raise InvalidGguf(
                 f"{self.name.short} cannot be run: a file of it is missing or damaged. The log has the details; pull "
                 "or create the model again."
             )
-        if reason := foreign_reason(header):
-            raise Unsupported(f"{self.name.short} cannot be run: {reason}")
+        try:
+            files = loadable(header, projector)
+            width = files.header.number("embedding_length")
+            sizes = projector_shape(files.projector, width) if files.projector else ProjectorShape()
+        except (InvalidGguf, Unsupported) as error:
+            raise type(error)(f"{self.name.short} cannot be run: {error}") from error
         return ModelSpec(
             name=self.name.short,
             digest=self.digest,
             path=str(self.model_path),
+            model_patches=files.patches,
             adapter_paths=tuple(map(str, self.adapter_paths)),
             adapter_bytes=sum(tensor.size for each in adapters if each is not None for tensor in each.tensors),
-            shape=header.shape(),
-            can_complete=not header.has_pooling,
-            has_vision=bool(self.projector_paths) or header.has_vision,
+            projector_path=self._projector_path(has_own=files.projector is not None),
+            projector_patches=files.projector_patches,
+            projector=sizes,
+            shape=files.header.shape(),
+            can_complete=not files.header.has_pooling,
+            has_vision=bool(self.projector_paths) or files.header.has_vision,
         )
+
+    def _projector_path(self, *, has_own: bool) -> str:
+        """Its projector's file: one of its own, or the model's, where the part that sees is inside."""
+        if self.projector_paths:
+            return str(self.projector_paths[0])
+        return str(self.model_path) if has_own else ""
 
 
 def load_model(name: ModelName, data: bytes, found: Fingerprint, blobs: Blobs, headers: Headers, links: Links) -> Model:

@@ -1,32 +1,29 @@
 """Smaller number formats for the weights of a model: llama.cpp rewrites the file in a child process.
 
 The server never loads native model code: a file that llama.cpp cannot read ends the child alone. The child writes into
-a temporary file of the blobs' folder; only a whole, checked file becomes a blob.
+a temporary file of the blobs' folder; only a whole, checked file becomes a blob. What is said over its pipes is told in
+server.engine.quantize.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from server.errors import DiskFull, InvalidGguf, InvalidRequest, PunaError, StoreError
-from server.messages.frames import ENGINE_WORD
+from server.programs import ENGINE
 from server.store.blobs import Blobs
+from server.store.errand import Errand, errand
 from server.store.files import store_errors
+from server.store.foreign import ADVICE, is_foreign
 from server.store.gguf import GgufHeader, read_header
-from server.store.gguf_foreign import foreign_reason
 
 SOURCES = ("F16", "BF16", "F32")
 TICK_SECONDS = 0.25
-ERROR_LINES = 20
 _WRITE_FAILED = "iostream error"  # all that llama.cpp says when the system takes no more bytes
-PACKAGE_ROOT = Path(__file__).parents[2]  # where `-m server.engine` is found, whatever folder the user is in
 # Tensors that suffer from four bits, by architecture, and what they get instead. Source: Ollama's own table.
 _EXCEPTIONS: dict[str, dict[str, str]] = {
     "qwen35": {r"nextn\.eh_proj": "q8_0"},
@@ -37,6 +34,8 @@ _EXCEPTIONS: dict[str, dict[str, str]] = {
     "glm4": {r"^(token_embd|output)\.": "f16"},
 }
 Tell = Callable[[int, int], None]
+
+_log = logging.getLogger(__name__)
 
 
 class Quantized(NamedTuple):
@@ -54,8 +53,8 @@ def check_source(header: GgufHeader, wanted: str, *, is_draft: bool = False) -> 
             if is_draft
             else "quantization is only supported for F16, BF16 and F32 models"
         )
-    if reason := foreign_reason(header):
-        raise InvalidRequest(f"this model cannot be quantized: {reason}")
+    if is_foreign(header):
+        raise InvalidRequest(f"this model cannot be quantized: {ADVICE}")
     return present != wanted
 
 
@@ -63,11 +62,11 @@ def quantize(blobs: Blobs, header: GgufHeader, wanted: str, tell: Tell) -> Quant
     """`tell` gets the bytes done and their total, as of the source, a few times a second; what it raises ends the work.
     Raises DiskFull, InvalidRequest, StoreError; nothing stays behind then."""
     with store_errors("quantize the model"), blobs.workplace() as target:
-        with _child(header, wanted, target) as child:
-            announced = child.announced_bytes()
+        with errand(_command(header, wanted, target), lambda line: _log.debug("quantizer: %s", line)) as work:
+            announced = _announced_bytes(work)
             blobs.check_space(announced)
-            child.go()
-            while not child.has_ended(TICK_SECONDS):
+            work.say(b"go")
+            while not _has_ended(work):
                 written = target.stat().st_size
                 blobs.check_space(max(announced - written, 0))
                 tell(min(header.file_size, header.file_size * written // max(announced, 1)), header.file_size)
@@ -88,75 +87,34 @@ def _checked(target: Path, wanted: str) -> GgufHeader:
     return made
 
 
-class _Child:
-    """The engine's errand; see server.engine.quantize for what is said over its pipes."""
-
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-        self._process = process
-        self._errors = errors
-
-    def announced_bytes(self) -> int:
-        """How large the tensors will be together."""
-        assert self._process.stdout is not None
-        try:
-            return int(json.loads(self._process.stdout.readline())["bytes"])
-        except (ValueError, KeyError, TypeError):
-            self._process.wait()
-            raise self._failure() from None
-
-    def go(self) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(b"go\n")
-
-    def has_ended(self, seconds: float) -> bool:
-        """Waits at most so long. Raises what the child failed with."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        if code:
-            raise self._failure()
-        return True
-
-    def _failure(self) -> PunaError:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").splitlines()[-ERROR_LINES:]
-        log = "\n".join(lines)
-        if any(_WRITE_FAILED in line for line in lines):
-            return DiskFull(log=log)
-        sentence = next((line for line in reversed(lines) if line.startswith("The model could not be quantized")), "")
-        code = self._process.returncode
-        return StoreError(sentence or f"llama.cpp ended while it quantized the model (exit status {code})", log=log)
+def _announced_bytes(work: Errand) -> int:
+    """How large the tensors will be together."""
+    try:
+        return int(json.loads(work.answer())["bytes"])
+    except (ValueError, KeyError, TypeError):
+        raise _failure(work) from None
 
 
-@contextlib.contextmanager
-def _child(header: GgufHeader, wanted: str, target: Path) -> Iterator[_Child]:
-    """It has ended when the context has."""
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            _command(header, wanted, target),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            bufsize=0,
-            cwd=None if getattr(sys, "frozen", False) else PACKAGE_ROOT,
-            creationflags=flags,
-        )
-        with process:
-            try:
-                yield _Child(process, errors)
-            finally:
-                process.kill()
+def _has_ended(work: Errand) -> bool:
+    """After a tick at most. Raises what it failed with."""
+    status = work.wait(TICK_SECONDS)
+    if status:
+        raise _failure(work)
+    return status == 0
+
+
+def _failure(work: Errand) -> PunaError:
+    status, lines = work.last_lines()
+    log = "\n".join(lines)
+    if any(_WRITE_FAILED in line for line in lines):
+        return DiskFull(log=log)
+    sentence = next((line for line in reversed(lines) if line.startswith("The model could not be quantized")), "")
+    return StoreError(sentence or f"llama.cpp ended while it quantized the model (exit status {status})", log=log)
 
 
 def _command(header: GgufHeader, wanted: str, target: Path) -> list[str]:
-    engine = [ENGINE_WORD] if getattr(sys, "frozen", False) else ["-m", "server.engine"]
     options = [word for pair in _exceptions(header, wanted).items() for word in ("--tensor", *pair)]
-    return [sys.executable, *engine, *options, "quantize", str(header.path.absolute()), str(target.absolute()), wanted]
+    return ENGINE.command(*options, "quantize", str(header.path.absolute()), str(target.absolute()), wanted)
 
 
 def _exceptions(header: GgufHeader, wanted: str) -> Mapping[str, str]:

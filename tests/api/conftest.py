@@ -15,6 +15,7 @@ import pytest
 
 from server.api.app import Services, create_app
 from server.errors import ModelNotFound
+from server.inference import Card
 from server.inference.lookup import missing, requested_name
 from server.messages.chat import Chunk, GenerationRequest
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
@@ -86,6 +87,9 @@ class EmptyCatalog:
     async def tags(self) -> list[dict[str, Any]]:
         return []
 
+    async def cards(self) -> list[Card]:
+        return []
+
     async def running(self, models: tuple[RunningModel, ...]) -> list[dict[str, Any]]:
         return []
 
@@ -102,6 +106,7 @@ class Loaded:
     version: int = 0
     readings: int = 0
     watchers: int = 0
+    usual_context_tokens: int | None = None
     _models: tuple[RunningModel, ...] = ()
     _changed: anyio.Event = field(default_factory=anyio.Event)
 

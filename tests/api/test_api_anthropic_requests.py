@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.messages.chat import GenerationRequest, Message
+from server.messages.chat import IMAGE_HERE, GenerationRequest, Message
 from tests.api.conftest import EmptyCatalog, Server
 from tests.api.openai_scripts import SCHEMA, STOP, script
 
@@ -190,7 +190,9 @@ async def test_pictures(server: Server) -> None:
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QQ=="}}
     result = {"type": "tool_result", "tool_use_id": "t1", "content": [picture]}
     shown, said = await messages(server, user(picture, text("?"), result))
-    assert (shown.images, said.images) == ((b"A",), (b"A",))
+    assert (shown.images, said.images, said.content) == ((b"A",), (b"A",), "?")
+    (said,) = await messages(server, user(text("one "), picture, text(" two "), picture))
+    assert (said.images, said.content) == ((b"A", b"A"), f"one {IMAGE_HERE} two {IMAGE_HERE}")
     broken = {**picture, "source": {"type": "base64", "data": "@@@"}}
     assert "base64" in await refusal(server, messages=[user(broken)])
 

@@ -158,7 +158,7 @@ def test_keep_alive(value: object, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ("abc", 'time: invalid duration "abc"'),  # native-api 84
+        ("abc", 'time: invalid duration "abc"'),  # native-api 84, runtime 62
         ("", 'time: invalid duration ""'),
         ("10", 'time: missing unit in duration "10"'),  # native-api 85
         ("1d", 'time: unknown unit "d" in duration "1d"'),  # native-api 86

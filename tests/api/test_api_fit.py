@@ -16,8 +16,8 @@ pytestmark = pytest.mark.anyio
 
 FIT = Fit(
     model="m:latest", verdict="cpu", sentence="It fits.", basis="about", context_tokens=4096, slots=1,
-    batch_tokens=512, kv_cache_type="f16", flash_attention="auto", gpu_layers=0, total_layers=3, total_bytes=5,
-    pools=(PoolFit("cpu", "system memory", (Part("weights", 5, "all tensors"),), 5, None),),
+    batch_tokens=512, kv_cache_type="f16", flash_attention="auto", gpu_layers=0, total_layers=3, projector="",
+    total_bytes=5,    pools=(PoolFit("cpu", "system memory", (Part("weights", 5, "all tensors"),), 5, None),),
 )  # fmt: skip
 
 
@@ -29,10 +29,10 @@ async def test_the_answer(server: Server) -> None:
     assert answer.json() == {
         "model": "m:latest", "verdict": "cpu", "sentence": "It fits.", "basis": "about", "context_tokens": 4096,
         "slots": 1, "batch_tokens": 512, "kv_cache_type": "f16", "flash_attention": "auto", "gpu_layers": 0,
-        "total_layers": 3, "total_bytes": 5, "notes": [],
+        "total_layers": 3, "projector": "", "total_bytes": 5, "notes": [],
         "pools": [{
             "pool": "cpu", "name": "system memory", "total_bytes": 5, "room_bytes": None,
-            "parts": [{"kind": "weights", "bytes": 5, "arithmetic": "all tensors"}],
+            "parts": [{"kind": "weights", "bytes": 5, "arithmetic": "all tensors", "is_later": False}],
         }],
     }  # fmt: skip
 

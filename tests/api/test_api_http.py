@@ -33,7 +33,7 @@ WITH_BODY = [
 
 
 async def test_front_page(server: Server) -> None:
-    """native-api 1, 2, runtime 37"""
+    """native-api 1, 2, runtime 37, compat-api 12"""
     answer = await server.client.get("/")
     assert (answer.status_code, answer.content) == (200, b"Ollama is running")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"

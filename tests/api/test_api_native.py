@@ -122,7 +122,7 @@ async def test_an_answer_in_one_object(server: Server) -> None:
 @pytest.mark.parametrize("reason", ["load", "unload"])
 @pytest.mark.parametrize("stream", [True, False, None])
 async def test_load_and_unload_are_one_object(server: Server, reason: Any, stream: bool | None) -> None:
-    """native-api 71-75"""
+    """native-api 71-75, runtime 59, 60"""
     server.inference.script = script(Chunk(done=True, reason=reason))
     answer = await server.post("/api/generate", {"model": "m", "stream": stream})
     assert answer.headers["content-type"] == JSON

@@ -302,6 +302,14 @@ async def test_what_is_not_built_is_not_tried_again(server: Server) -> None:
     assert (answer.status_code, answer.headers["x-should-retry"]) == (501, "false")
 
 
+async def test_answers_have_ids_of_their_own(server: Server) -> None:
+    """compat-api 154"""
+    server.inference.script = script(*HELLO)
+    ids = {(await server.post(PATH, body())).json()["id"] for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(each.startswith("chatcmpl-") for each in ids)
+
+
 async def test_calls_have_ids_of_their_own(server: Server) -> None:
     """compat-api 126"""
     server.inference.script = script(Chunk(tool_calls=(WEATHER, WEATHER)), STOP)

@@ -14,8 +14,11 @@ from starlette.datastructures import Headers
 from server.api.openai_embeddings import Asked, embeddings_object, read_embeddings
 from server.api.wire_fields import Fields
 from server.errors import PunaError
+from server.inference import Card
 from server.messages.chat import Chunk, TokenLogprob, TopLogprob
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
+from server.messages.models import RunningModel
+from server.messages.names import ModelName
 from tests.api.conftest import EmptyCatalog, Server
 from tests.api.openai_scripts import CUT, HELLO, REASON, STOP, frames, script
 
@@ -190,9 +193,14 @@ async def test_embeddings_of_an_unknown_model(server: Server) -> None:
 
 
 class TwoModels(EmptyCatalog):
-    async def tags(self) -> list[dict[str, Any]]:
+    async def cards(self) -> list[Card]:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
-        return [{"name": name, "modified_at": moment} for name in ("ann/b:v2", "a:latest")]
+        return [
+            Card(name=ModelName.parse("ann/b:v2"), digest="b", modified_at=moment, capabilities=("completion", "tools"),
+                 size=5_000, parameters=2_000, train_context_tokens=32_768),
+            Card(name=ModelName.parse("a"), digest="a", modified_at=moment, train_context_tokens=2_048, num_ctx=9_000),
+            Card(name=ModelName.parse("c"), digest="c", modified_at=moment),
+        ]  # fmt: skip
 
 
 async def test_the_list_for_both_kinds_of_clients(server: Server) -> None:
@@ -203,13 +211,46 @@ async def test_the_list_for_both_kinds_of_clients(server: Server) -> None:
     for path in ("/v1/models", "/v1/models/", "/v1//models"):
         value = (await server.client.get(path)).json()
         assert (value["object"], value["has_more"]) == ("list", False)
-        assert (value["first_id"], value["last_id"]) == ("ann/b:v2", "a:latest")
+        assert (value["first_id"], value["last_id"]) == ("ann/b:v2", "c:latest")
         assert [(one["id"], one["object"], one["owned_by"]) for one in value["data"]] == [
             ("ann/b:v2", "model", "ann"),
             ("a:latest", "model", "library"),
+            ("c:latest", "model", "library"),
         ]
         assert value["data"][0]["created"] == 1767225600
         assert value["data"][0]["type"] == "model"
+
+
+@pytest.mark.parametrize(("usual", "first"), [(None, None), (4_096, 4_096), (262_144, 32_768)])
+async def test_how_much_fits_into_a_conversation(server: Server, usual: int | None, first: int | None) -> None:
+    """What the model would be run with; once it runs, what it does run with; never what it was only trained for"""
+    catalog: Any = TwoModels()
+    server.app.state.services = dataclasses.replace(server.services, catalog=catalog)
+    server.scheduler.usual_context_tokens = usual
+    names = ("context_length", "max_model_len", "max_input_tokens")
+
+    async def told() -> list[list[int | None]]:
+        listed = (await server.client.get("/v1/models")).json()["data"]
+        return [[one.get(name) for name in names] for one in listed]
+
+    assert await told() == [[first] * 3, [2_048] * 3, [usual] * 3]
+    server.scheduler.models = (
+        RunningModel(name="x", digest="b", path="", state="ready", context_tokens=8_192),
+        RunningModel(name="y", digest="a", path="", state="loading", context_tokens=16),
+    )
+    assert await told() == [[8_192] * 3, [2_048] * 3, [usual] * 3]
+
+
+async def test_what_a_model_can_do(server: Server) -> None:
+    """For Anthropic's clients capabilities are an object of other things"""
+    catalog: Any = TwoModels()
+    server.app.state.services = dataclasses.replace(server.services, catalog=catalog)
+    (first, *_, last) = (await server.client.get("/v1/models")).json()["data"]
+    assert first["capabilities"] == ["completion", "tools"]
+    assert first["meta"] == {"n_ctx_train": 32_768, "n_params": 2_000, "size": 5_000}
+    assert (first["max_context_length"], "max_context_length" in last) == (32_768, False)
+    answer = await server.client.get("/v1/models", headers={"anthropic-version": "2023-06-01"})
+    assert not any("capabilities" in one for one in answer.json()["data"])
 
 
 async def test_a_model_that_is_not_there(server: Server) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.messages.chat import Message
+from server.messages.chat import IMAGE_HERE, Message
 from tests.api.conftest import Server
 
 pytestmark = pytest.mark.anyio
@@ -53,11 +53,15 @@ async def test_roles(server: Server) -> None:
 async def test_parts_are_one_message(server: Server) -> None:
     """compat-api 101, 102, 112"""
     (message,) = await read(server, user(text("a"), image({"url": URL}), text("b"), image(URL)))
-    assert message == Message(role="user", content="a\nb", images=(PNG, PNG))
+    assert message == Message(role="user", content=f"a\n{IMAGE_HERE}b{IMAGE_HERE}", images=(PNG, PNG))
+    (message,) = await read(server, user(image(URL), image(URL), text("a"), text("b")))
+    assert message == Message(role="user", content="a\nb", images=(PNG, PNG))  # in front, as of the native API
+    (message,) = await read(server, user(text("a" + IMAGE_HERE), image(URL)))
+    assert message.content == f"a{IMAGE_HERE}"
 
 
 async def test_content_that_is_not_there(server: Server) -> None:
-    """compat-api 103-105"""
+    """compat-api 103-105, 108: nothing is added to another message"""
     read_messages = await read(
         server,
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
@@ -137,6 +141,8 @@ async def test_pictures(server: Server, url: str) -> None:
         ("SKY", "invalid message format"),
         ({"type": "input_audio", "input_audio": {"format": "wav"}}, "invalid input_audio format: missing data"),
         ({"type": "input_audio", "input_audio": "x"}, "invalid input_audio format"),
+        ({"type": "input_audio", "input_audio": {"data": "T2dnUwAAAAA="}},
+         "Puna cannot read ogg recordings; send one in wav, mp3 or flac."),
     ],
 )  # fmt: skip
 async def test_parts_that_cannot_be_read(server: Server, part: Any, sentence: str) -> None:

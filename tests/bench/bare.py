@@ -16,14 +16,14 @@ import llama_cpp
 import numpy as np
 
 from server.engine import cpu
-from server.engine.process import own_command
 from server.engine.threads import default_threads
+from server.programs import ENGINE
 
 PROMPT_TOKENS = 32
 
 
 def main(path: str, streams: int, tokens: int) -> None:
-    cpu.load_backends("", None, own_command())
+    cpu.load_backends("", None, ENGINE.command())
     llama_cpp.llama_backend_init()
     context = _context(path, streams, tokens)
     prompt = np.arange(300, 300 + PROMPT_TOKENS, dtype=np.int32)

@@ -24,7 +24,14 @@ def test_pull_in_a_pipe_is_plain_lines(fake: FakeServer, program: Program) -> No
     assert result.stderr.splitlines() == [
         "pulling manifest", "pulling 0123456789ab", "verifying sha256 digest", "writing manifest", "success",
     ]  # fmt: skip
-    assert fake.bodies("/api/pull") == [{"model": "m", "insecure": False}]
+    assert fake.bodies("/api/pull") == [{"model": "m", "insecure": False, "fit": True}]
+
+
+def test_whether_it_fits_is_a_line_of_its_own(fake: FakeServer, program: Program) -> None:
+    told = {"status": "pulling manifest", "download_bytes": 4_700_000_000, "fit": "m fits."}
+    fake.routes[("POST", "/api/pull")] = streaming(PULLED[0], told, *PULLED[1:])
+    lines = program.run("pull", "m").stderr.splitlines()
+    assert lines[:3] == ["pulling manifest", "4.7 GB to download. m fits.", "pulling 0123456789ab"]
 
 
 def test_pull_for_scripts(fake: FakeServer, program: Program) -> None:

@@ -174,6 +174,29 @@ def test_pictures_are_attached(fake: FakeServer, program: Program, tmp_path: Pat
     assert len(body["images"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("prompt", "sent"),
+    [
+        ("what is ./a.png", "what is"),
+        ("'./a.png' what is it?", "what is it?"),
+        ('compare "./b c.WEBP" please', "compare  please"),
+        ("first line\n./a.png\nlast line", "first line\n\nlast line"),
+        ("./a.png", ""),
+    ],
+)
+def test_paths_are_taken_out_of_the_prompt(
+    prompt: str, sent: str, fake: FakeServer, program: Program, tmp_path: Path
+) -> None:
+    """cli 60: what a model that sees is asked"""
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "b c.WEBP").write_bytes(b"RIFF....WEBP")
+    answering(fake, said("ok"), TIMED, info=SEER)
+    result = program.run("run", "m", prompt, cwd=tmp_path)
+    assert (result.returncode, result.stderr.startswith("Added image './")) == (0, True)
+    (body,) = fake.bodies("/api/generate")
+    assert (body["prompt"], len(body["images"])) == (sent, 1)
+
+
 def test_models_that_see_nothing_get_the_path(fake: FakeServer, program: Program, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     answering(fake, said("?"), TIMED)

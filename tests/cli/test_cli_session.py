@@ -5,6 +5,7 @@ Not collected on Windows, which has no pseudo-terminals of this kind (conftest.p
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 import threading
@@ -15,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests.cli.answers import BARE, LLAMA, THINKER, TIMED, chatted
+from tests.cli.answers import BARE, LLAMA, SEER, THINKER, TIMED, chatted
 from tests.cli.program import ROOT, Program
 from tests.cli.terminal import Terminal, terminal
 from tests.client.fake_server import PATIENCE_SECONDS, Answer, Asked, FakeServer, failing, ok, streaming
 
 ENTER, CTRL_C, CTRL_D, CTRL_G, CTRL_J, UP = "\r", "\x03", "\x04", "\x07", "\n", "\x1b[A"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(4)
 HINT = "Send a message (/? for help)"
 
 
@@ -33,8 +35,8 @@ def model(fake: FakeServer) -> FakeServer:
     return fake
 
 
-def session(program: Program, *flags: str, columns: int = 80) -> AbstractContextManager[Terminal]:
-    return terminal(program.command("run", "m", *flags), program.environ, ROOT, columns)
+def session(program: Program, *flags: str, columns: int = 80, folder: Path = ROOT) -> AbstractContextManager[Terminal]:
+    return terminal(program.command("run", "m", *flags), program.environ, folder, columns)
 
 
 @pytest.fixture
@@ -71,6 +73,37 @@ def test_the_whole_conversation_is_sent_with_every_turn(screen: Terminal, model:
         {"role": "user", "content": "and again"},
     ]
     assert model.bodies("/api/generate") == [{"model": "m", "stream": False}]
+
+
+def test_pictures_stay_in_the_conversation(model: FakeServer, program: Program, tmp_path: Path) -> None:
+    """cli 60, 74, 78; oddity 8: in blocks of lines too, and one that the server refuses is not sent again"""
+    (tmp_path / "a b.png").write_bytes(PNG)
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "c.webp").write_bytes(b"RIFF....WEBP")
+    model.routes[("POST", "/api/show")] = ok(SEER)
+    with session(program, folder=tmp_path) as screen:
+        screen.expect(HINT)
+        say(screen, "what is ./a\\ b.png", "Added image './a b.png'")
+        say(screen, f"{tmp_path}/bad.jpg?", 'Couldn\'t process file: "invalid file type: bad.jpg"')
+        say(screen, '"""look' + ENTER + "./c.webp" + ENTER + 'again"""', "Added image './c.webp'")
+        model.routes[("POST", "/api/chat")] = failing(400, "An image could not be read.")
+        say(screen, "./c.webp", "error: An image could not be read.")
+        model.routes[("POST", "/api/chat")] = streaming(chatted("Hello."), TIMED)
+        say(screen, "and now", "Hello.")
+        model.routes[("POST", "/api/create")] = streaming({"status": "success"})
+        say(screen, "/save mine", "Created new model 'mine'")
+        leave(screen)
+    asked = model.bodies("/api/chat")
+    picture, other = (base64.b64encode(data).decode() for data in (PNG, b"RIFF....WEBP"))
+    questions = [message for message in asked[-1]["messages"] if message["role"] == "user"]
+    assert questions == [
+        {"role": "user", "content": "what is", "images": [picture]},
+        {"role": "user", "content": f"{tmp_path}/bad.jpg?"},
+        {"role": "user", "content": "look\n\nagain", "images": [other]},
+        {"role": "user", "content": "and now"},
+    ]
+    (saved,) = model.bodies("/api/create")
+    assert saved["messages"][0] == questions[0]
 
 
 def test_several_lines_in_one_message(screen: Terminal, model: FakeServer) -> None:
@@ -211,18 +244,17 @@ def test_save_and_load(screen: Terminal, model: FakeServer) -> None:
     say(screen, "/load mine", "Loading model 'mine'")
     screen.expect("before\nAfter.")
     say(screen, "more", "Hello.")
+    say(screen, "/save again", "Created new model 'again'")
     leave(screen)
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}]
+    more = [{"role": "user", "content": "more"}, {"role": "assistant", "content": "Hello."}]
     assert model.bodies("/api/create") == [
-        {
-            "model": "mine",
-            "from": "m",
-            "parameters": {"seed": 7},
-            "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}],
-        }
+        {"model": "mine", "from": "m", "parameters": {"seed": 7}, "messages": said},
+        {"model": "again", "from": "mine", "parameters": {"seed": 7}, "messages": [*stored, *more]},
     ]
     last = model.bodies("/api/chat")[-1]
     assert last["model"] == "mine"
-    assert last["messages"] == [*stored, {"role": "user", "content": "more"}]
+    assert last["messages"] == more[:1]  # the server puts the stored ones in front
 
 
 def test_clear_keeps_the_system_text(screen: Terminal, model: FakeServer) -> None:

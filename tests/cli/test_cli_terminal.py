@@ -40,10 +40,16 @@ def test_pull_draws_a_bar_for_each_layer(fake: FakeServer, program: Program, tmp
     go_on, never = threading.Event(), threading.Event()
     layer = {"status": "pulling 0123456789ab", "digest": "sha256:0123456789ab", "total": 4000}
     fake.routes[("POST", "/api/pull")] = streaming(
-        {"status": "pulling manifest"}, {**layer, "completed": 1000}, go_on, {**layer, "completed": 4000}, never
+        {"status": "pulling manifest"},
+        {"status": "pulling manifest", "download_bytes": 4000, "fit": f"m [b]fits{'.' * 120}"},
+        {**layer, "completed": 1000},
+        go_on,
+        {**layer, "completed": 4000},
+        never,
     )
     with terminal(program.command("pull", "m"), program.environ, tmp_path, columns=120) as screen:
         screen.expect("pulling manifest")
+        screen.expect("4 KB to download. m [b]fits" + "." * 93)
         screen.expect("pulling 0123456789ab")
         screen.expect(" 25%")
         screen.expect("1.0/4.0 kB")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.golden.server import RunningServer
-from tests.serve.installed import server_with_models
+from tests.serve.installed import VISION, server_with_models
 
 
 @pytest.fixture(scope="module")
 def server(models: pathlib.Path) -> Iterator[RunningServer]:
-    """The scripted model is `m`, the one that makes vectors `e`."""
-    with server_with_models(models, ("e", "embedding.gguf")) as running:
+    """The scripted model is `m`, the one that makes vectors `e`, the one that sees `vision`."""
+    with server_with_models(models, ("e", "embedding.gguf"), VISION) as running:
         yield running

@@ -117,7 +117,10 @@ def test_tokens_are_counted(client: anthropic.Anthropic) -> None:
 
 
 def test_models(client: anthropic.Anthropic) -> None:
-    assert "m:latest" in [model.id for model in client.models.list()]
+    found = {model.id: model for model in client.models.list()}
+    model = found["m:latest"]
+    assert (model.type, model.lifecycle, model.display_name) == ("model", "active", "m:latest")
+    assert (model.capabilities, model.max_input_tokens) == (None, 1024)
 
 
 def test_failures_have_their_classes(client: anthropic.Anthropic) -> None:

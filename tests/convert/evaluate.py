@@ -18,8 +18,9 @@ from server.engine.batch import Batch
 from server.engine.context import DECODED, Context
 from server.engine.logs import NativeLog
 from server.engine.model import Model
-from server.engine.process import own_command, write_line
+from server.engine.process import write_line
 from server.messages.frames import LaunchPlan
+from server.programs import ENGINE
 
 
 def evaluate(order: dict[str, Any], log: NativeLog) -> None:
@@ -72,7 +73,7 @@ def decode(context: Context, batch: Batch) -> None:
 def main() -> None:
     log = NativeLog(write_line)
     log.install()
-    cpu.load_backends("", None, own_command())
+    cpu.load_backends("", None, ENGINE.command())
     bindings.llama().llama_backend_init()
     for line in sys.stdin:
         evaluate(json.loads(line), log)

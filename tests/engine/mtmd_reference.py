@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -80,14 +80,28 @@ class Reference:
         return sum(chunk.count for chunk in self.chunks)
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """`text` has MARKER where each of the media belongs; special tokens in it are parsed."""
+
+    text: str
+    media: Sequence[Medium] = ()
+
+
 def compute(
-    model: Path, projector: Path, prompt: str, media: Sequence[Medium] = (), options: Options | None = None
+    model: Path, projector: Path, text: str, media: Sequence[Medium] = (), options: Options | None = None
 ) -> Reference:
-    """`prompt` has MARKER where each of the media belongs; special tokens in it are parsed. Raises RuntimeError with
-    llama.cpp's own words where it refuses."""
+    """The reference of one prompt. Raises RuntimeError with llama.cpp's own words where it refuses."""
+    return compute_all(model, projector, [Prompt(text, media)], options)[0]
+
+
+def compute_all(
+    model: Path, projector: Path, prompts: Sequence[Prompt], options: Options | None = None
+) -> list[Reference]:
+    """One after the other by one process, each with an empty cache: half a second, and milliseconds for each."""
     order = {
-        "model": str(model), "projector": str(projector), "prompt": prompt, "options": asdict(options or Options()),
-        "media": [_pack(medium) for medium in media],
+        "model": str(model), "projector": str(projector), "options": asdict(options or Options()),
+        "prompts": [{"text": each.text, "media": [_pack(medium) for medium in each.media]} for each in prompts],
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.mtmd_reference"], input=json.dumps(order), capture_output=True, text=True,
@@ -95,11 +109,16 @@ def compute(
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr or f"the reference ended with {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    found["chunks"] = [Chunk(**chunk) for chunk in found["chunks"]]
-    found["logits"] = _unpack(found["logits"])
-    found["embeddings"] = [_unpack(each) for each in found["embeddings"]]
-    return Reference(**found)
+    return [_read(found) for found in json.loads(done.stdout)]
+
+
+def _read(found: dict[str, Any]) -> Reference:
+    changed: dict[str, Any] = {
+        "chunks": [Chunk(**chunk) for chunk in found["chunks"]],
+        "logits": _unpack(found["logits"]),
+        "embeddings": [_unpack(each) for each in found["embeddings"]],
+    }
+    return Reference(**found | changed)
 
 
 def _pack(medium: Medium) -> dict[str, Any]:
@@ -118,6 +137,8 @@ def _unpack(packed: dict[str, Any]) -> np.ndarray:
 
 
 class Oracle:
+    """Model, projector and cache of an order."""
+
     def __init__(self, order: dict[str, Any]) -> None:
         self.order = order
         self.options = Options(**order["options"])
@@ -137,7 +158,7 @@ class Oracle:
     def _receive(self, level: int, text: bytes, data: object) -> None:
         self.log += text.decode(errors="replace")
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> NoReturn:
         raise SystemExit(f"{self.log}\n{what}")
 
     def _load_model(self) -> Any:
@@ -180,11 +201,11 @@ class Oracle:
             made = self.mtmd.mtmd_bitmap_init_from_audio(len(samples), pointer)
         return made or self.refuse("this is no image and no sound")
 
-    def tokenize(self) -> Any:
-        bitmaps = [self.bitmap(medium) for medium in self.order["media"]]
+    def tokenize(self, prompt: dict[str, Any]) -> Any:
+        bitmaps = [self.bitmap(medium) for medium in prompt["media"]]
         given = (ctypes.c_void_p * len(bitmaps))(*bitmaps)
         text = self.mtmd.mtmd_input_text()
-        text.text = self.order["prompt"].encode()
+        text.text = prompt["text"].encode()
         text.text_len = len(text.text)
         text.add_special, text.parse_special = self.options.add_special, True
         chunks = self.mtmd.mtmd_input_chunks_init()
@@ -218,9 +239,10 @@ class Oracle:
         width = self.api.llama_vocab_n_tokens(self.vocabulary)
         return np.array(self.api.llama_get_logits_ith(self.context, -1)[:width], np.float32)
 
-    def run(self) -> dict[str, Any]:
+    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
         mtmd, api = self.mtmd, self.api
-        chunks = self.tokenize()
+        api.llama_memory_clear(api.llama_get_memory(self.context), True)
+        chunks = self.tokenize(prompt)
         pieces = [mtmd.mtmd_input_chunks_get(chunks, n) for n in range(mtmd.mtmd_input_chunks_size(chunks))]
         described = [self.describe(piece) for piece in pieces]
         media = [(piece, seen) for piece, seen in zip(pieces, described, strict=True) if seen.kind != "text"]
@@ -230,7 +252,8 @@ class Oracle:
         )
         if code:
             self.refuse(f"mtmd_helper_eval_chunks gave {code}")
-        logits, predicted = [self.logits()], []
+        logits = [self.logits()]
+        predicted: list[int] = []
         while len(predicted) < self.options.predict:
             token = int(logits[-1].argmax())
             if api.llama_vocab_is_eog(self.vocabulary, token):
@@ -272,4 +295,6 @@ def _pack_floats(array: np.ndarray) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(Oracle(json.load(sys.stdin)).run(), sys.stdout)
+    received = json.load(sys.stdin)
+    oracle = Oracle(received)
+    json.dump([oracle.run(prompt) for prompt in received["prompts"]], sys.stdout)

@@ -52,6 +52,7 @@ def test_penalties_equal_their_definition(prompt: list[int], answer: list[int], 
     ],
 )
 def test_how_far_back_they_look(options: SamplingOptions, window: int) -> None:
+    """runtime 73: nothing is penalized where nothing is said"""
     assert window_tokens(options, 4096) == window
 
 

@@ -19,4 +19,5 @@ def test_at_most_four_a_second_and_one_when_idle() -> None:
     idle = rate.next(1.0, active=0, waiting=0, used=0)
     assert isinstance(idle, Pulse)
     assert (idle.active, idle.generated_tokens, idle.tokens_per_second) == (0, 2000, 0.0)
+    assert idle.steps == 1000
     assert rate.next(2.0, active=0, waiting=0, used=0) is None, "nothing changed"

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx2
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+PROGRAM = (sys.executable, "-m", "server.cli.main")
 _KEPT = ("PATH", "LANG", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH")
 
 
@@ -48,8 +49,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_server(env: dict[str, str]) -> Iterator[RunningServer]:
-    """`env` are settings beside those for home, models and port."""
+def running_server(env: dict[str, str], program: Sequence[str] = PROGRAM) -> Iterator[RunningServer]:
+    """`env` are settings beside those for home, models and port. `program` is what understands `serve`."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home, port = pathlib.Path(folder), free_port()
         own = {name: str(home) for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA")}
@@ -57,7 +58,7 @@ def running_server(env: dict[str, str]) -> Iterator[RunningServer]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with (home / "server.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "server.cli.main", "serve"],
+                [*program, "serve"],
                 env={**kept, **own, **settings, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -43,6 +43,7 @@ def test_dimensions(dimensions: int, expected: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_number_is_refused(wrong: float) -> None:
+    """compat-api 205"""
     with pytest.raises(InvalidRequest, match=r"^embedding contains NaN or Inf values$"):
         finished([vector(1, 2), vector(1, wrong)], 0, normalize=True)
 

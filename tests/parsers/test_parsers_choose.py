@@ -170,6 +170,8 @@ def test_a_broken_call_at_the_end_is_text() -> None:
     with pytest.raises(InvalidAnswer, match='required argument "a" is missing for tool "f"'):
         parser.flush()
     assert read(text, parser="glm-4.7", think=False, tools=[required]) == {"content": text}
+    for text in ('<tool_call>{"name": "f"}</tool_call> So.', "Use <tool_call>two words</tool_call> then."):
+        assert read(text, parser="glm-4.7", think=False, tools=[required]) == {"content": text}
     harmony = "<|channel|>commentary to=functions.get<|message|>{oops"
     assert read(harmony, parser="harmony", tools=TOOLS) == {"content": "{oops"}
 

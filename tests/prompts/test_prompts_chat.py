@@ -43,7 +43,7 @@ async def completion(given: TemplateChoice, prompt: str = "P", **request: Any) -
         stored=own.get("stored", ()),
         context_text=own.get("context_text", ""),
     )
-    return made.text
+    return made.shown.text
 
 
 def test_each_mode_its_template() -> None:
@@ -125,7 +125,8 @@ async def test_a_chat_that_fits_after_dropping() -> None:
     assert (made.text, made.dropped, made.image_count) == ("<user>b", 1, 0)
     whole = chat.Window(context_tokens=30, count_tokens=count, truncate=False)
     made = await chat.fit_chat(choice(go_text=GO), messages, whole)
-    assert (made.text, made.dropped, made.image_count) == ("<user>[img-0]" + "a" * 40 + "<user>b", 0, 1)
+    shown = (made.shown.text, made.dropped, made.image_count)
+    assert shown == ("<user>[img-0]" + "a" * 40 + "<user>b", 0, 1)
 
 
 async def test_completions() -> None:

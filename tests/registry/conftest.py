@@ -12,8 +12,8 @@ import pytest
 
 from server.messages.chat import Progress
 from server.messages.names import ModelName
+from server.net.addresses import AddressPolicy
 from server.registry import Limits, Registry
-from server.registry.addresses import AddressPolicy
 from server.registry.key import RegistryKey
 from server.registry.patience import Patience
 from server.store import Store

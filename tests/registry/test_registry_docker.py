@@ -60,10 +60,9 @@ def test_push_delete_pull_run(docker: DockerRegistry, client: Client, program: P
     client.delete(name)
     pulled = program.run("pull", name, "--insecure")
     assert pulled.returncode == 0, pulled.stderr
-    fits, *lines = pulled.stderr.splitlines()
-    assert f"to download. {name} with " in fits
-    assert "of system memory" in fits
+    lines = pulled.stderr.splitlines()
     assert lines[0] == "pulling manifest"
+    assert "to download" not in pulled.stderr, "its weights are here still, as those of m"
     assert lines[-3:] == ["verifying sha256 digest", "writing manifest", "success"]
     assert digest_of(client, name) == digest
     client.delete(name)
@@ -74,6 +73,23 @@ def test_push_delete_pull_run(docker: DockerRegistry, client: Client, program: P
     objects = [json.loads(line) for line in again.stdout.splitlines()]
     assert [item["status"] for item in objects][-1] == "success"
     assert all(item["completed"] == item["total"] for item in objects if "digest" in item)
+
+
+def test_a_pull_says_first_whether_the_model_will_fit(
+    docker: DockerRegistry, client: Client, program: Program, models: pathlib.Path
+) -> None:
+    name, weights = f"{docker.host}/me/e", models / "embedding.gguf"
+    digest = file_digest(weights)
+    client.upload_blob(weights, digest)
+    assert list(client.create({"model": name, "files": {"e.gguf": digest}}))[-1] == {"status": "success"}
+    assert list(client.push(name, insecure=True))[-1] == {"status": "success"}
+    client.delete(name)
+    pulled = program.run("pull", name, "--insecure")
+    assert pulled.returncode == 0, pulled.stderr
+    first, fits, second, *_ = pulled.stderr.splitlines()
+    assert (first, second) == ("pulling manifest", f"pulling {digest.removeprefix('sha256:')[:12]}")
+    assert f"KB to download. {name}:latest with " in fits
+    assert "of system memory" in fits
 
 
 def test_whether_a_model_fits_is_known_before_it_is_pulled(docker: DockerRegistry, client: Client) -> None:
@@ -90,6 +106,17 @@ def test_whether_a_model_fits_is_known_before_it_is_pulled(docker: DockerRegistr
     assert name not in [model["name"] for model in client.tags()]
     with pytest.raises(PunaError, match="file does not exist"):
         client.fit_before_pull(f"{docker.host}/me/nothing", insecure=True)
+
+
+def test_a_registry_that_is_away_is_asked_once(server: RunningServer, program: Program) -> None:
+    """native-api 283, 284: whether the model fits is no question of its own, so the log tells the failure once"""
+    before = len(server.log)
+    result = program.run("pull", "127.0.0.1:9/me/away", "--insecure")
+    assert result.returncode == 1
+    assert result.stderr.startswith("pulling manifest\nError: pull model manifest: ")
+    told = server.log[before:]
+    assert told.count("pull model manifest: ") == 1
+    assert "level=ERROR" not in told
 
 
 def test_what_the_registry_does_not_have(docker: DockerRegistry, program: Program) -> None:

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from server.errors import AddressRefused, PunaError, RegistryError, Unsupported
-from server.registry.addresses import AddressPolicy
-from server.registry.network import CheckedNetwork
+from server.net.addresses import AddressPolicy
+from server.net.network import CheckedNetwork
 from tests.registry.conftest import PART_BYTES, World, make_world
 from tests.registry.hostile import Answer, Asked, HostileRegistry, digest_of, hostile_registry
 

@@ -10,14 +10,18 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from server.errors import DiskFull, PunaError, RegistryError
+from server.errors import DiskFull, InvalidGguf, PunaError, RegistryError
 from server.messages.names import ModelName
 from server.registry.parts import layout
+from server.registry.preview import Preview
+from server.registry.pull import Foretold
 from server.store import Store
 from server.store.blobs import Blobs
 from server.store.gguf import read_header_prefix
+from server.store.manifest import PROJECTOR
 from tests.registry.conftest import World, make_world, until
 from tests.registry.hostile import Answer, Asked, HostileRegistry, digest_of
+from tests.store.projector_builder import projector_file
 
 pytestmark = pytest.mark.anyio
 
@@ -289,8 +293,54 @@ async def test_a_preview_reads_the_header_alone(world: World, models: pathlib.Pa
     assert header is not None
     assert (header.architecture, header.file_size) == ("llama", len(data))
     assert preview.total_bytes == len(data) + 2
+    assert (preview.projector_prefix, preview.projector_bytes) == (b"", 0)
     assert sum(end - begin for begin, end in (a.span for a in world.remote.blob_requests())) <= 1024 * 1024
     assert world.files == []
+
+
+async def test_what_is_foretold(world: World, models: pathlib.Path) -> None:
+    """One line, from the manifest that the pull needs anyway; and none where the weights are here already."""
+    data = (models / "scripted.gguf").read_bytes()
+    world.remote.publish(world.remote.add(data))
+    told: list[Preview] = []
+
+    async def foretell(found: Preview) -> str:
+        told.append(found)
+        return "It fits."
+
+    lines = [line async for line in world.registry.pull(world.name(), insecure=True, foretell=foretell)]
+    (line,) = (line for line in lines if isinstance(line, Foretold))
+    assert line == Foretold(status="pulling manifest", download_bytes=len(data) + 2, fit="It fits.")
+    assert lines.index(line) == 1
+    assert [found.weights_bytes for found in told] == [len(data)]
+    assert len([asked for asked in world.remote.asked if "/manifests/" in asked.target]) == 1
+    again = [line async for line in world.registry.pull(world.name(), insecure=True, foretell=foretell)]
+    assert again[-1].status == "success"
+    assert len(told) == 1
+
+
+async def test_what_cannot_be_foretold_is_no_obstacle(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.remote.publish(world.remote.add(DATA))
+
+    async def foretell(_: Preview) -> str:
+        raise InvalidGguf("this file is no GGUF file")
+
+    caplog.set_level("INFO")
+    lines = [line async for line in world.registry.pull(world.name(), insecure=True, foretell=foretell)]
+    assert lines[-1].status == "success"
+    assert not [line for line in lines if isinstance(line, Foretold)]
+    assert "whether the model will fit is not known: this file is no GGUF file" in caplog.text
+
+
+async def test_a_preview_reads_the_first_projector_too(world: World, models: pathlib.Path) -> None:
+    data, seeing = (models / "scripted.gguf").read_bytes(), projector_file().encoded()
+    other = projector_file(image_size=56).encoded()
+    projectors = [{**world.remote.add(each), "mediaType": PROJECTOR} for each in (seeing, other)]
+    world.remote.publish(*projectors, world.remote.add(data))
+    preview = await world.registry.preview(world.name(), insecure=True)
+    assert (preview.projector_prefix, preview.projector_bytes) == (seeing, len(seeing))
+    assert preview.weights_bytes == len(data)
+    assert preview.total_bytes == len(data) + len(seeing) + len(other) + 2
 
 
 def test_blobs_tell_their_space(tmp_path: pathlib.Path) -> None:

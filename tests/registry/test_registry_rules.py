@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import RegistryError
+from server.net.addresses import AddressPolicy
 from server.registry import parts
-from server.registry.addresses import AddressPolicy
 from server.registry.challenge import Challenge, parse_challenge, text_to_sign, token_url
 from server.registry.key import RegistryKey
 from server.registry.partial import Partial, partial_path, state_path

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from server.errors import AddressRefused, RegistryError
-from server.registry.addresses import AddressPolicy
-from server.registry.transport import NetworkFailure, Transport, shown
+from server.net.addresses import AddressPolicy
+from server.net.transport import NetworkFailure, Transport, shown
 from tests.registry.hostile import Answer, HostileRegistry, hostile_registry
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,11 @@ from server.messages.frames import LaunchPlan
 from server.scheduler.footprint import footprint
 from server.scheduler.parts import PartKind
 from server.store.gguf import read_header
+from server.store.gguf_projector import projector_shape
 from tests.bench import bert
 from tests.runner.conftest import Running
 from tests.runner.zero_models import Zeros, write
+from tests.runner.zero_projectors import ZeroProjector, write_projector
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +74,29 @@ async def test_embedding_models(pooled: bool, tmp_path: Path, running: Running) 
     await _compare(path, {"context_tokens": 512, "slots": 1, "batch_tokens": 512, "embedding": True}, running)
 
 
+EYES = {
+    "gemma3": ZeroProjector("gemma3", side=896, width=1152, heads=16, feed_forward=4304),
+    "llava": ZeroProjector("mlp", side=336, width=1024, heads=16, feed_forward=4096),
+    "gemma3 without flash attention": ZeroProjector("gemma3", side=448, width=1152, heads=16, feed_forward=4304),
+    "whisper": ZeroProjector("ultravox", width=1280, heads=20, feed_forward=5120),
+}
+
+
+@pytest.mark.parametrize("case", EYES)
+async def test_projectors(case: str, tmp_path: Path, running: Running) -> None:
+    """With the sizes of real ones, but fewer layers."""
+    path = write(tmp_path / "model.gguf", LLAMA)
+    settings: dict[str, Any] = {"context_tokens": 1024, "slots": 1, "batch_tokens": 512, "use_mmap": False}
+    settings["projector_path"] = str(write_projector(tmp_path / "projector.gguf", EYES[case], LLAMA.width))
+    settings["flash_attention"] = "off" if "without" in case else "on"
+    await _compare(path, settings, running)
+
+
 async def _compare(path: Path, settings: dict[str, Any], running: Running) -> None:
     header = read_header(path)
-    estimate = footprint(header.shape(), LaunchPlan(model_path=str(path), **settings))
+    plan = LaunchPlan(model_path=str(path), **settings)
+    projector = projector_shape(read_header(Path(plan.projector_path)), 0) if plan.projector_path else None
+    estimate = footprint(header.shape(), plan, projector=projector)
     reported: dict[str, int] = dict.fromkeys(("weights", "kv", "compute", "output"), 0)
     async with running(str(path), **settings) as runner:
         for buffer in runner.loaded.buffers:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import io
 import math
 import wave
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -31,9 +29,9 @@ GREEDY = SamplingOptions(temperature=0, repeat_penalty=1.0)
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("projectors")
-    yield lambda kind: write(folder, kind)
+    return lambda kind: write(folder, kind)
 
 
 def picture(seed: int, size: tuple[int, int]) -> bytes:

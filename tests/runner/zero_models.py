@@ -37,7 +37,7 @@ class Zeros:
 
 
 def write(path: Path, model: Zeros) -> Path:
-    file = _File(path, model.architecture)
+    file = SparseFile(path, model.architecture)
     _add_keys(file.writer, model)
     _add_tokens(file.writer, model.vocab)
     file.tensor("token_embd.weight", (model.width, model.vocab), model.kind)
@@ -54,7 +54,7 @@ def write(path: Path, model: Zeros) -> Path:
     return path
 
 
-class _File:
+class SparseFile:
     def __init__(self, path: Path, architecture: str) -> None:
         self.path = path
         self.writer = gguf.GGUFWriter(path, architecture)
@@ -123,7 +123,7 @@ def _add_tokens(writer: gguf.GGUFWriter, count: int) -> None:
     writer.add_eos_token_id(2)
 
 
-def _add_attention(file: _File, block: str, model: Zeros) -> None:
+def _add_attention(file: SparseFile, block: str, model: Zeros) -> None:
     query, key = model.heads * model.head, model.kv_heads * model.head
     for name, rows in (("attn_q", query), ("attn_k", key), ("attn_v", key)):
         file.tensor(f"{block}{name}.weight", (model.width, rows), model.kind)
@@ -138,7 +138,7 @@ def _add_attention(file: _File, block: str, model: Zeros) -> None:
         file.tensor(f"{block}{name}.weight", (model.head,))
 
 
-def _add_feed_forward(file: _File, block: str, model: Zeros) -> None:
+def _add_feed_forward(file: SparseFile, block: str, model: Zeros) -> None:
     experts = (model.experts,) if model.experts else ()
     suffix = "_exps" if experts else ""
     if experts:
@@ -148,7 +148,7 @@ def _add_feed_forward(file: _File, block: str, model: Zeros) -> None:
     file.tensor(f"{block}ffn_down{suffix}.weight", (model.feed_forward, model.width, *experts), model.kind)
 
 
-def _add_mamba(file: _File, block: str, model: Zeros) -> None:
+def _add_mamba(file: SparseFile, block: str, model: Zeros) -> None:
     inner, state = model.extra["ssm.inner_size"], model.extra["ssm.state_size"]
     kernel, rank = model.extra["ssm.conv_kernel"], model.extra["ssm.time_step_rank"]
     file.tensor(f"{block}attn_norm.weight", (model.width,))

@@ -11,6 +11,7 @@ from server.hardware.devices import Device
 from server.messages.frames import LaunchPlan
 from server.messages.models import ModelShape, ModelSpec
 from server.messages.options import RunnerOptions
+from server.messages.patchwork import Patch, Patchwork
 from server.scheduler.events import Candidate, Order
 from server.scheduler.placement import Machine, place
 from server.scheduler.sizes import cache_layer_bytes, layers_that_fit, offloaded_bytes
@@ -143,7 +144,7 @@ def test_batch_without_flash_attention() -> None:
 
 
 def test_slots() -> None:
-    """runtime 56 (the engine multiplies), 57 and 58."""
+    """runtime 56, 57, 58; the engine multiplies"""
     four = {"num_parallel": 4}
     plan = best(machine(), settings=four, num_ctx=4096).plan
     assert (plan.slots, plan.context_tokens) == (4, 4096)
@@ -278,3 +279,16 @@ def test_kv_type() -> None:
 def test_memory_mapping(on: Machine, mapped: bool) -> None:
     assert best(on, num_ctx=4096).plan.use_mmap is mapped
     assert best(on, num_ctx=4096, use_mmap=not mapped).plan.use_mmap is not mapped
+
+
+def test_what_is_put_together_while_it_is_read_is_never_mapped() -> None:
+    patches = Patchwork("/m", (Patch(b"head"), Patch(offset=9, size=100)))
+    other = Patchwork("/m", (Patch(b"other"),))
+    plan = best(
+        machine(gpu(0, 24)),
+        spec(model_patches=patches, projector_path="/m", projector_patches=other),
+        num_ctx=4096,
+        use_mmap=True,
+    ).plan
+    assert not plan.use_mmap
+    assert (plan.model_patches, plan.projector_patches) == (patches, other)

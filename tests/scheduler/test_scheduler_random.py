@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,10 @@ def _request(w: World, a: int, b: int) -> None:
     pools = ({"cpu": need}, {"gpu0": need}, {"gpu0": need // 2, "cpu": need // 2})
     candidates = tuple(Candidate(order(key).candidates[0].plan, pools[(a + n) % 3]) for n in range(1 + b % 2))
     fallback = candidates[:1] if b % 5 == 0 else ()
-    w.request(Order(key, setup, candidates, fallback, name=key), keep_alive=KEEP_ALIVES[a % len(KEEP_ALIVES)])
+    wanted = Order(key, setup, candidates, fallback, name=key)
+    if b % 3 == 0:
+        wanted = replace(wanted, projector_on_cpu=wanted)
+    w.request(wanted, keep_alive=KEEP_ALIVES[a % len(KEEP_ALIVES)])
 
 
 def _on(table: str, act: Callable[[World, str], object]) -> Callable[[World, int, int], None]:

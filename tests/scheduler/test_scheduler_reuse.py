@@ -26,6 +26,7 @@ ASKED: dict[str, Any] = {"num_ctx_automatic": False, "num_batch_automatic": Fals
         pytest.param({"num_gpu": 10}, {}, True, id="runtime 47: num_gpu from 10 to unset"),
         pytest.param({"num_gpu": 10}, {"num_gpu": 0}, False, id="another num_gpu"),
         pytest.param({}, {"adapter_paths": ("x",)}, False, id="runtime 48: another adapter"),
+        pytest.param({}, {"projector_path": "x"}, False, id="runtime 5.4: another projector"),
         pytest.param({"shift": True}, {"shift": False}, False, id="runtime 49: shift"),
         pytest.param({}, {"main_gpu": 1}, False, id="another main_gpu"),
         pytest.param({}, {"num_thread": 3}, False, id="another num_thread"),

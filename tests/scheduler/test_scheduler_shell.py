@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
 from server.errors import OutOfMemory, RunnerStartFailed, ServerBusy, ServerStopping
 from server.hardware.devices import Device
+from server.messages.models import ProjectorShape
 from server.messages.options import RunnerOptions
 from server.scheduler import Scheduler
+from server.scheduler.placement import PROJECTOR_NOTE
 from server.settings import Settings
 from tests.scheduler.scheduler_bench import Bench, bench
 from tests.scheduler.scheduler_fakes import GIB, FakeClock, FakeHardware, FakeStarts, spec
@@ -221,6 +225,23 @@ async def test_load_out_of_memory_retries_with_a_smaller_context() -> None:
         assert [plan.model_path for plan in b.starts.plans] == ["idle", "a", "a"]
         assert str(b.errors["one"]) == "no room at all"
         assert b.loaded == []
+
+
+async def test_load_out_of_memory_retries_with_the_projector_on_the_processor(caplog: pytest.LogCaptureFixture) -> None:
+    """runtime 12.3 (a): beside the other retry, and nobody leaves for it."""
+    card = Device(0, "CUDA0", library="CUDA", total_bytes=24 * GIB, free_bytes=24 * GIB)
+    seeing = spec("a", projector_path="/p", projector=ProjectorShape(weights_bytes=GIB))
+    async with bench(FakeHardware((card,))) as b:
+        b.starts.failures["a"] = [OutOfMemory("no room"), OutOfMemory("no room at all")]
+        await b.use("idle")
+        with caplog.at_level(logging.WARNING):
+            async with b.scheduler.lease(seeing, RunnerOptions()) as lease:
+                assert not lease.plan.projector_offload
+        plans = [plan for plan in b.starts.plans if plan.model_path == "a"]
+        assert [plan.projector_offload for plan in plans] == [True, False, False]
+        assert len({plan.gpu_layers for plan in plans}) == 1
+        assert b.loaded == ["a"]  # the third try was made alone
+        assert PROJECTOR_NOTE in caplog.text
 
 
 async def test_a_silent_load_is_given_up_and_signs_of_life_prevent_it() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from server.client import Client, file_digest
@@ -17,6 +18,7 @@ from tests.clients.answers import SKY, WEATHER
 from tests.golden.server import running_server
 
 ENV = {"OLLAMA_NUM_PARALLEL": "4", "OLLAMA_CONTEXT_LENGTH": "1024", "PUNA_MODEL_ALIASES": "claude-*=m"}
+FILES = (("m", "scripted.gguf"), ("e", "embedding.gguf"), ("ns/mm", "scripted.gguf"), ("plain", "bare.gguf"))
 TOOL = {"name": "get_weather", "input_schema": WEATHER["function"]["parameters"]}
 LONG = "hello there how are you " * 400
 TOO_LONG = [{"role": "system", "content": "S"}, {"role": "user", "content": LONG}, {"role": "user", "content": "SKY"}]
@@ -44,7 +46,7 @@ class Compat:
 def compat(models: pathlib.Path) -> Iterator[Compat]:
     with running_server(ENV) as running, httpx2.Client(base_url=running.base, trust_env=False, timeout=60) as client:
         with Client(running.base) as own:
-            for name, file in (("m", "scripted.gguf"), ("e", "embedding.gguf"), ("ns/mm", "scripted.gguf")):
+            for name, file in FILES:
                 digest = file_digest(models / file)
                 own.upload_blob(models / file, digest)
                 with own.create({"model": name, "files": {file: digest}}) as progress:
@@ -64,7 +66,7 @@ def refusal(answer: httpx2.Response) -> tuple[int, str, str | None]:
 
 
 def test_names_of_models(compat: Compat) -> None:
-    """compat-api 33, 42, 212, 214"""
+    """compat-api 28-30, 33, 42, 212, 214"""
     answer = compat.message(model="claude-x")
     assert (answer.status_code, answer.json()["model"]) == (200, "claude-x")
     for path, body in (
@@ -75,6 +77,9 @@ def test_names_of_models(compat: Compat) -> None:
         status, words, code = refusal(compat.post(path, model="nope", **body))
         assert (status, code) == (404, "model_not_found")
         assert "nope" in words
+    for name in ("M:LATEST", "m:local", "  m  "):
+        answer = compat.chat(model=name)
+        assert (answer.status_code, answer.json()["model"]) == (200, name)
     for path in ("/v1/models/ns%2Fmm", "/v1/models/ns/mm"):
         assert compat.client.get(path).status_code == 200
     assert compat.client.delete("/v1/models/ns/mm").json() == {"id": "ns/mm", "object": "model", "deleted": True}
@@ -82,7 +87,7 @@ def test_names_of_models(compat: Compat) -> None:
 
 
 def test_what_models_cannot_do(compat: Compat) -> None:
-    """compat-api 48, 49, 53, 117"""
+    """compat-api 48-51, 53, 117"""
     assert refusal(compat.chat(model="e"))[:2] == (400, '"e" does not support chat')
     answer = compat.post("/v1/completions", model="e", prompt="x")
     assert refusal(answer)[:2] == (400, '"e" does not support generate')
@@ -93,6 +98,93 @@ def test_what_models_cannot_do(compat: Compat) -> None:
     answer = compat.chat(messages=[{"role": "user", "content": [image]}])
     assert refusal(answer)[:2] == (400, 'model "m" does not support images')
     assert refusal(compat.post("/v1/embeddings", input="x"))[:2] == (400, '"m" does not support embeddings')
+    status, words, _ = refusal(compat.chat(model="plain", tools=[WEATHER]))
+    assert (status, words.endswith("does not support tools")) == (400, True)
+    assert refusal(compat.chat(model="plain", reasoning_effort="high"))[:2] == (
+        400, '"plain" does not support thinking'
+    )  # fmt: skip
+
+
+def test_an_answer_that_the_client_began(compat: Compat) -> None:
+    """compat-api 96"""
+    begun = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "It is COUNT"}]
+    on = {"messages": begun, "continue_final_message": True, "add_generation_prompt": False}
+    shown = compat.chat(**on, _debug_render_only=True).json()["_debug_info"]["rendered_template"]
+    assert shown.endswith("It is COUNT")
+    assert said(compat.chat(**on))["content"].startswith("one, two")
+
+
+def test_a_schema_does_not_bind_a_thought(compat: Compat) -> None:
+    """compat-api 148"""
+    schema = {
+        "type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    message = said(compat.chat("THINK", response_format=wanted, max_tokens=400))
+    assert message["reasoning"].strip() == "The user asks why."
+    assert list(json.loads(message["content"])) == ["age"]
+
+
+def streamed(answer: httpx2.Response) -> list[dict[str, Any]]:
+    assert answer.status_code == 200, answer.text
+    frames = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert frames[-1] == "[DONE]"
+    return [choice for frame in frames[:-1] for choice in json.loads(frame)["choices"]]
+
+
+def test_a_stream_says_what_the_whole_answer_says(compat: Compat) -> None:
+    """compat-api 173, 176"""
+    asked = {"logprobs": True, "top_logprobs": 2}
+    for text, wanted in (("SKY", SKY), ("EMOJI", "Hi 🦙 done")):
+        [whole] = compat.chat(text, **asked).json()["choices"]
+        pieces = streamed(compat.chat(text, **asked, stream=True))
+        texts = [piece["delta"].get("content") or "" for piece in pieces]
+        assert "".join(texts) == whole["message"]["content"] == wanted
+        assert not any("\ufffd" in piece for piece in texts)
+        found = [entry for piece in pieces for entry in (piece.get("logprobs") or {}).get("content") or []]
+        entries = whole["logprobs"]["content"]
+        assert [(one["token"], one["bytes"]) for one in found] == [(one["token"], one["bytes"]) for one in entries]
+        for one, other in zip(found, entries, strict=True):
+            assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-3)
+
+
+def test_dimensions(compat: Compat) -> None:
+    """compat-api 202"""
+    for wanted, length in ((2, 2), (99, 64)):
+        vector = compat.post("/v1/embeddings", model="e", input="a", dimensions=wanted).json()["data"][0]["embedding"]
+        assert len(vector) == length
+        assert sum(number * number for number in vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_marks_for_a_cache_and_tools_of_the_server_change_nothing(compat: Compat) -> None:
+    """compat-api 285, 317: there is nobody to search with, so the answer comes without a search"""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    answer = compat.message(
+        system=[{"type": "text", "text": "S", **mark}],
+        messages=[{"role": "user", "content": [{"type": "text", "text": "SKY", **mark}]}],
+        tools=[{**TOOL, **mark}, {"type": "web_search_20250305", "name": "web_search"}],
+    )
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["content"], answer.json()["stop_reason"]) == ([{"type": "text", "text": SKY}], "end_turn")
+
+
+def test_a_client_that_asks_for_the_list_again_and_again(models: pathlib.Path) -> None:
+    """compat-api 210, 356: nothing is loaded for it, and it costs little. The processor's time is what counts here: a
+    busy machine says nothing of the server."""
+    with running_server(ENV) as running, httpx2.Client(base_url=running.base, trust_env=False) as client:
+        with Client(running.base) as own:
+            digest = file_digest(models / "scripted.gguf")
+            own.upload_blob(models / "scripted.gguf", digest)
+            assert list(own.create({"model": "m", "files": {"m.gguf": digest}}))[-1] == {"status": "success"}
+            for number in range(50):
+                own.copy("m", f"m{number}")
+        before = psutil.Process(running.process.pid).cpu_times()
+        for _ in range(60):
+            assert len(client.get("/v1/models").json()["data"]) == 51
+        after = psutil.Process(running.process.pid).cpu_times()
+        assert (after.user + after.system - before.user - before.system) / 60 < 0.05
+        assert client.get("/api/ps").json() == {"models": []}
 
 
 def test_prompts_that_are_too_long(compat: Compat) -> None:

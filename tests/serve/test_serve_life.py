@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pathlib
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -59,6 +62,30 @@ def test_a_second_server_on_the_port_says_so_and_exits_1(server: RunningServer) 
     assert server.process.poll() is None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_small_writes_leave_at_once(host: str) -> None:
+    """Head and body of an answer are two writes; the second must not wait for the client to confirm the first."""
+
+    async def accepted() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection: socket.socket = writer.get_extra_info("socket")
+            found.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            await writer.wait_closed()
+
+        listener = listen(host, 0)
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(host, listener.getsockname()[1])
+            flag = await found
+            writer.close()
+            await writer.wait_closed()
+        return flag
+
+    assert asyncio.run(accepted())
+
+
 def test_the_log_begins_with_the_settings(server: RunningServer) -> None:
     """runtime 16, 17"""
     config = server.log.partition("server config ")[2].partition("\n")[0]
@@ -77,6 +104,37 @@ def test_variables_of_others_are_in_the_log_without_their_passwords(models: path
         assert "HTTPS_PROXY=http://...@proxy.example:8080" in server.log
         assert "OLLAMA_VULKAN is set, but means nothing to Puna" in server.log
         assert "secret" not in server.log
+
+
+def test_secrets_of_the_environment_are_not_in_the_log(models: pathlib.Path) -> None:
+    """runtime 99: no line shows the environment of a runner, not even the most talkative log"""
+    environ = {"HF_TOKEN": "hush-token", "OPENAI_API_KEY": "hush-key", "OLLAMA_DEBUG": "2"}
+    with server_with_models(models, **environ) as server, Client(server.base) as client:
+        client.load("m")
+        assert "level=DEBUG" in server.log
+        assert "hush" not in server.log
+
+
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(models: pathlib.Path) -> None:
+    """runtime 87: runners are reached by pipes; the proxy of this test is nobody"""
+    nobody = "http://127.0.0.1:9"
+    environ = {"HTTP_PROXY": nobody, "HTTPS_PROXY": nobody, "ALL_PROXY": nobody, "http_proxy": nobody}
+    with server_with_models(models, **environ) as server, Client(server.base) as client:
+        assert client.load("m")["done_reason"] == "load"
+
+
+def test_the_key_of_the_machine_is_made_by_the_first_start(server: RunningServer) -> None:
+    """runtime 32"""
+    private, public = (server.home / ".ollama" / name for name in ("id_ed25519", "id_ed25519.pub"))
+    deadline = time.monotonic() + WAIT_SECONDS
+    while "Your new public key is: " not in server.log and time.monotonic() < deadline:
+        server.wait(0.05)
+    line = public.read_text().strip()
+    assert f"Couldn't find '{private}'. Generating new private key." in server.log
+    assert f"Your new public key is: {line}" in server.log
+    assert private.read_bytes() not in server.log.encode()
+    if sys.platform != "win32":
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (private, public)] == [0o600, 0o644]
 
 
 def test_the_log_tells_of_the_machine_and_of_what_runners_say(models: pathlib.Path) -> None:

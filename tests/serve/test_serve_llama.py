@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,7 +101,39 @@ def test_probabilities_of_a_completion(http: httpx2.Client) -> None:
     assert (first["token"], second["token"]) == ("The sky", " is")
     assert [first["id"], second["id"]] == answer["tokens"]
     assert len(first["top_logprobs"]) == 2
-    assert "post_sampling_probs" in refusal(http, "/completion", model="m", prompt="SKY", post_sampling_probs=True)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 30.0])
+def test_probabilities_that_a_token_was_drawn_with(http: httpx2.Client, temperature: float) -> None:
+    """They are those of the model, cut to the likeliest and made flatter, and the draw is the one that it would have
+    been without looking"""
+    sampled = {"temperature": temperature, "top_k": 3, "top_p": 1, "min_p": 0, "seed": 7, "n_predict": 6}
+    asked = {"model": "m", "prompt": "SKY", **sampled}
+    plain = post(http, "/completion", **asked, n_probs=4, return_tokens=True)
+    drawn = post(http, "/completion", **asked, n_probs=4, return_tokens=True, post_sampling_probs=True)
+    assert (drawn["content"], drawn["tokens"]) == (plain["content"], plain["tokens"])
+    assert len(drawn["completion_probabilities"]) == len(drawn["tokens"])
+    for before, after in zip(plain["completion_probabilities"], drawn["completion_probabilities"], strict=True):
+        assert set(after) == {"id", "token", "bytes", "prob", "top_probs"}
+        weights = [math.exp(one["logprob"] / temperature) for one in before["top_logprobs"][:3]]
+        expected = [weight / sum(weights) for weight in weights]
+        found = [one["prob"] for one in after["top_probs"]]
+        assert found == pytest.approx(expected[: len(found)], abs=1e-4)
+        assert sum(found) == pytest.approx(1, abs=1e-4)
+        assert after["prob"] == pytest.approx(
+            next(o["prob"] for o in after["top_probs"] if o["token"] == after["token"])
+        )
+
+
+def test_without_a_choice_the_probability_is_one(http: httpx2.Client) -> None:
+    for more in ({"temperature": 0}, {"temperature": 0, "dry_multiplier": 0.5}, {"grammar": 'root ::= "x" "y"'}):
+        asked = {"model": "m", "prompt": "SKY", "n_predict": 2, "n_probs": 2, "post_sampling_probs": True, **more}
+        *pieces, _ = stream(http, "/completion", **asked)
+        entries = [entry for piece in pieces for entry in piece.get("completion_probabilities", [])]
+        assert len(entries) == 2
+        for entry in entries:
+            assert entry["prob"] == pytest.approx(1)
+            assert [other["prob"] for other in entry["top_probs"]] == pytest.approx([1])
 
 
 def test_a_completion_without_a_prompt(http: httpx2.Client) -> None:

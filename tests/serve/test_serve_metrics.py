@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import time
 from collections.abc import Iterator
 
 import httpx2
@@ -60,6 +61,17 @@ def test_figures_grow_by_what_an_answer_took(http: httpx2.Client) -> None:
         == after["puna:answers_total", 'model="m:latest"']
     )
     assert after["puna:model_bytes", 'model="m:latest"'] > 1_000_000
+
+
+def test_batches_are_counted(http: httpx2.Client) -> None:
+    """compat-api 342: a runner says so shortly after the answer"""
+    key = "llamacpp:n_decode_total", 'model="bare:latest"'
+    http.post("/api/generate", json={"model": "bare", "keep_alive": 0})
+    post(http, "/completion", model="bare", prompt="COUNT", n_predict=5)
+    deadline = time.monotonic() + 30
+    while samples(http).get(key, 0) < 5 and time.monotonic() < deadline:
+        pass
+    assert samples(http)[key] == 5, "the prompt, and each token but the last"
 
 
 def test_what_is_counted_once(http: httpx2.Client) -> None:

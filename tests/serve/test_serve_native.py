@@ -103,6 +103,38 @@ def test_options_at_the_edge_are_accepted(native: Native, options: dict[str, Any
     assert (answer.status_code, answer.json()["response"]) == (200, SKY)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"temperature": "hot"}, 'option "temperature" must be of type float32'),
+        ({"num_ctx": "4096"}, 'option "num_ctx" must be of type integer'),
+        ({"stop": "x"}, 'option "stop" must be of type array'),
+        ({"stop": [1]}, 'option "stop" must be of an array of strings'),
+        ({"use_mmap": "yes"}, 'option "use_mmap" must be of type boolean'),
+    ],
+)
+def test_options_of_a_wrong_type(native: Native, options: dict[str, Any], sentence: str) -> None:
+    """native-api 99 to 103, runtime 71: the words of the reference, and the status of a client's mistake"""
+    for path, body in {"/api/generate": {"prompt": "SKY"}, "/api/chat": {"messages": [{"content": "SKY"}]}}.items():
+        for stream in (False, True):
+            answer = native.post(path, model="plain", options=options, stream=stream, **body)
+            assert (answer.status_code, answer.json()) == (400, {"error": sentence})
+
+
+def test_a_template_that_does_not_parse(native: Native) -> None:
+    """native-api 126"""
+    answer = native.post("/api/generate", model="plain", prompt="SKY", template="{{ .Bad")
+    assert (answer.status_code, answer.json()) == (400, {"error": "template: :1: unclosed action"})
+
+
+def test_a_model_that_cannot_think_is_not_asked_to(native: Native) -> None:
+    """native-api 137, 138, runtime 95"""
+    for path, body in {"/api/generate": {"prompt": "SKY"}, "/api/chat": {"messages": [{"content": "SKY"}]}}.items():
+        answer = native.post(path, model="PLAIN", think=True, **body)
+        assert (answer.status_code, answer.json()) == (400, {"error": '"PLAIN" does not support thinking'})
+        assert native.post(path, model="plain", think=False, **body).status_code == 200
+
+
 def test_context_takes_the_place_of_stored_messages(native: Native) -> None:
     """native-api 129"""
     said = native.post("/api/generate", model="plain", prompt="SKY").json()["context"]
@@ -151,6 +183,36 @@ def test_a_long_history_loses_its_oldest_messages_and_says_how_many(native: Nati
     assert text.index("FIRST") < text.index("turn 39 ") < text.index("last")
     assert "SECOND" in text
     assert "turn 0 " in native.rendered("/api/chat", **asked, truncate=False)["rendered_template"]
+
+
+def test_a_single_message_that_is_too_long_for_the_model_s_own_template(native: Native) -> None:
+    """native-api 179"""
+    messages = [{"role": "user", "content": "x" * 400}]
+    for stream in (False, True):
+        answer = native.post("/api/chat", model="m", messages=messages, options={"num_ctx": 64}, stream=stream)
+        assert answer.status_code == 400
+        assert "exceeds the available context size (64 tokens)" in answer.json()["error"]
+
+
+def test_what_models_can(native: Native) -> None:
+    """native-api 256"""
+    assert native.post("/api/show", model="e").json()["capabilities"] == ["embedding"]
+    listed = httpx2.get(native.server.base + "/api/tags", trust_env=False).json()["models"]
+    assert {"embedding"} == {word for entry in listed if entry["name"] == "e:latest" for word in entry["capabilities"]}
+
+
+def test_an_unknown_parameter_is_kept(native: Native) -> None:
+    """native-api 281"""
+    made = native.post("/api/create", model="odd", **{"from": "bare"}, parameters={"bogus": 1})
+    assert (made.status_code, made.json()) == (200, {"status": "success"})
+    assert "bogus" in native.post("/api/show", model="odd").json()["parameters"]
+
+
+def test_what_is_not_here_is_not_pushed(native: Native) -> None:
+    """native-api 289, 290: told at once and with a status, where the reference begins to stream"""
+    for stream in (False, True):
+        answer = native.post("/api/push", model="me/nowhere", stream=stream)
+        assert (answer.status_code, answer.json()) == (404, {"error": "model 'me/nowhere' not found"})
 
 
 @pytest.mark.parametrize("think", [True, None, "low", "medium", "high", "max"])

@@ -124,7 +124,7 @@ def test_a_refusal_of_a_renderer_is_the_clients_fault(client: Client) -> None:
 
 
 def test_a_call_that_breaks_off_is_text(client: Client) -> None:
-    """templates 52, 78"""
+    """templates 52, 78, and native-api 209 without an error: what was written is worth more than that"""
     tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
     turns = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}<|end|>\n{{ end }}"
     template = turns + "<|assistant|>{{ (index .Messages 0).Content }}"

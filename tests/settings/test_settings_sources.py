@@ -38,6 +38,8 @@ GOOD: dict[str, tuple[str, Any]] = {
     "PUNA_METRICS": ("1", True),
     "PUNA_REQUIRE_KEY": ("1", True),
     "PUNA_LONG_PROMPTS": ("Refuse", "refuse"),
+    "PUNA_SEARCH_URL": ("https://[::1]:8080/searx", "https://[::1]:8080/searx"),
+    "PUNA_REMOTE_IMAGES": ("Public, pictures.lan:80,10.1.2.3/8", ("public", "pictures.lan:80", "10.0.0.0/8")),
     "PUNA_REASONING_FIELD": ("reasoning", "reasoning"),
     "OLLAMA_NOHISTORY": ("1", True),
     "OLLAMA_EDITOR": ("nano -w", "nano -w"),
@@ -68,6 +70,8 @@ BAD: dict[str, tuple[str, str]] = {
     "PUNA_METRICS": ("some", "true or false"),
     "PUNA_REQUIRE_KEY": ("some", "true or false"),
     "PUNA_LONG_PROMPTS": ("keep", "one of auto, drop, refuse"),
+    "PUNA_SEARCH_URL": ("http://me:secret@searx.lan", "a web address such as http://localhost:8080, without a login"),
+    "PUNA_REMOTE_IMAGES": ("https://pictures.lan", "true or false, or a comma-separated list of `public`, hosts"),
     "PUNA_REASONING_FIELD": ("thoughts", "one of both, reasoning, reasoning_content"),
     "OLLAMA_NOHISTORY": ("never", "true or false"),
 }

@@ -254,7 +254,8 @@ def aged(store: Store, name: str, hours: float, data: bytes = b"x") -> Path:
 def test_start_removes_what_is_old_and_unused(
     store: Store, scripted: str, name: str, hours: float, stays: bool
 ) -> None:
-    """model-store 30, 31 and 34; a download that broke off stays, and looks fresh to Ollama, which would remove it."""
+    """model-store 30, 31 and 34, runtime 34; a download that broke off stays, and looks fresh to Ollama, which would
+    remove it."""
     path = aged(store, name, hours)
     store.prepare()
     assert path.exists() is stays
@@ -264,7 +265,7 @@ def test_start_removes_what_is_old_and_unused(
 
 
 def test_start_keeps_everything_when_unsure(store: Store, scripted: str) -> None:
-    """model-store 32 and 33."""
+    """model-store 32 and 33, runtime 34, 35"""
     path = aged(store, f"sha256-{'1' * 64}", 5)
     store.prepare(noprune=True)
     assert path.exists()
@@ -294,7 +295,7 @@ def test_start_touches_no_folders_and_links(store: Store) -> None:
 
 
 def test_old_blob_names(store: Store, scripted: str) -> None:
-    """model-store 20."""
+    """model-store 20, runtime 33"""
     path = store.blobs.path(scripted)
     path.rename(path.with_name(scripted))
     assert store.list()[0].gguf is None

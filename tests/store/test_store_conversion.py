@@ -131,7 +131,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_a_converter_that_dies(store: Store, create: Create, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the system takes its memory away."""
     program = "import os, sys; sys.stderr.write('Killed\\n'); sys.stderr.flush(); os._exit(9)"
-    monkeypatch.setattr("server.store.conversion.converter_command", lambda: [sys.executable, "-c", program])
+    monkeypatch.setattr("server.programs.Program.command", lambda *_: [sys.executable, "-c", program])
     with pytest.raises(StoreError, match="ended unexpectedly") as caught:
         create(model="tiny", files=uploaded(upload, llama_folder()))
     assert "Killed" in caught.value.log

@@ -268,7 +268,9 @@ def test_base_without_weights(store: Store, create: Create, scripted: str) -> No
 def test_adapters_projectors_and_drafts(store: Store, upload: Upload, create: Create, scripted: str) -> None:
     """model-store 90 and 91."""
     adapter = upload((MODELS / "counting.gguf").read_bytes())
-    clip = GgufFile([("general.architecture", "clip"), ("clip.has_vision_encoder", True)], [TensorEntry("v.x")])
+    sizes = {"image_size": 32, "patch_size": 16, "embedding_length": 32}
+    keys = [("general.architecture", "clip"), ("clip.has_vision_encoder", True)]
+    clip = GgufFile([*keys, *((f"clip.vision.{key}", size) for key, size in sizes.items())], [TensorEntry("v.x")])
     draft = upload(small_model().encoded())
     lines = create(model="a", base="m", adapters={"lora.gguf": adapter})
     assert lines[:1] == ["parsing GGUF"]

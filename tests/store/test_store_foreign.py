@@ -17,12 +17,13 @@ EPSILON = {"attention.layer_norm_rms_epsilon": 0.000001}
 @pytest.mark.parametrize(
     ("family", "keys", "tensors", "word"),
     [
-        ("gptoss", {}, (), "architecture is gptoss"),
-        ("gemma3", {}, (), "gemma3"),
-        ("gemma3", EPSILON, ("v.patch_embd.weight",), "vision"),
-        ("gemma3", EPSILON, ("dense.0.weight",), "gemma3"),
+        ("gptoss", {}, (), "ffn_gate_exps.weight is missing"),
         ("gemma3", EPSILON, (), ""),
-        ("lfm2", {}, ("output_norm.weight",), "lfm2"),
+        ("gemma3", EPSILON, ("dense.0.weight",), "dense.0.weight has 1 dimensions"),
+        ("glm4moelite", {}, (), "attention.kv_lora_rank is missing"),
+        ("mllama", {}, (), "architecture is mllama"),
+        ("llama4", {}, ("v.patch_embd.weight",), "vision"),
+        ("lfm2", {}, ("output_norm.weight",), "ffn_gate.weight is missing"),
         ("lfm2", {}, ("token_embd_norm.weight", "output_norm.weight"), ""),
         ("llama", {}, (), ""),
     ],

@@ -61,7 +61,7 @@ def load_model(session: Session) -> bool:
                 progress.clear()
     except KeyboardInterrupt:
         return False
-    for message in session.messages:
+    for message in session.stored:
         if message.get("role") == "user":
             click.echo(f">>> {message.get('content', '')}")
         elif message.get("role") == "assistant":
@@ -98,6 +98,8 @@ def ask(session: Session, text: str) -> None:
     except ServerUnreachable:
         raise
     except PunaError as error:
+        if "images" in message:  # a file that cannot be used would be refused with every question to come
+            session.messages.remove(message)
         say(f"error: {error}")
         return
     click.echo("\n")

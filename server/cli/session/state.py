@@ -12,7 +12,8 @@ from server.client import Client
 
 @dataclass
 class Session:
-    """`info` is the answer of /api/show; `fields` are sent with every request (format, think, keep_alive)."""
+    """`info` is the answer of /api/show; `fields` are sent with every request (format, think, keep_alive). `stored` are
+    the messages that the model brings: the server puts them in front of `messages` by itself."""
 
     client: Client
     model: str
@@ -22,13 +23,15 @@ class Session:
     fields: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
+    stored: list[dict[str, Any]] = field(default_factory=list)
     system: str = ""
 
     def __post_init__(self) -> None:
         self.take_stored_messages()
 
     def take_stored_messages(self) -> None:
-        self.messages = [dict(message) for message in self.info.get("messages") or ()]
+        self.messages = []
+        self.stored = [dict(message) for message in self.info.get("messages") or ()]
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -77,6 +80,7 @@ class Session:
             body["parameters"] = self.options
         if self.messages:
             body["messages"] = [
-                {key: message[key] for key in ("role", "content") if key in message} for message in self.messages
+                {key: message[key] for key in ("role", "content", "images") if key in message}
+                for message in (*self.stored, *self.messages)
             ]
         return body

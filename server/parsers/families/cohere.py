@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from server.messages.chat import ToolCall, ToolFunction
 from server.parsers import json_text
-from server.parsers.base import NOTHING, Parsed, overlap
+from server.parsers.base import NOTHING, Parsed, StepParser, overlap
 from server.parsers.families.opening import Opening
 from server.parsers.sections import is_begun
 
@@ -30,23 +30,16 @@ def start(opening: Opening) -> CohereParser:
     return CohereParser("thinking" if is_thinking else "between", hides_thought=not is_thinking)
 
 
-class CohereParser:
+class CohereParser(StepParser):
     """thinking · between blocks · text of a block · an action · bare text that is in no block. `hides_thought`: one
     that the model opens although it was not asked to is nobody's."""
 
     def __init__(self, state: State, hides_thought: bool) -> None:
+        super().__init__()
         self._state: State = state
         self._hides_thought = hides_thought
-        self._held = ""
         self._searched = 0
         self._made = 0
-
-    def feed(self, text: str) -> Parsed:
-        self._held += text
-        result = NOTHING
-        while (progress := self._step()) is not None:
-            result += progress
-        return result
 
     def flush(self) -> Parsed:
         held, self._held = self._held, ""

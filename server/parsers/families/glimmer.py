@@ -6,7 +6,7 @@ import re
 from typing import Any, Literal
 
 from server.messages.chat import ToolCall, ToolFunction
-from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, StepParser, overlap
 from server.parsers.families.opening import Opening
 from server.parsers.sections import thinks
 from server.parsers.tools import function_names
@@ -35,33 +35,22 @@ def start(opening: Opening) -> GlimmerParser:
     )
 
 
-class GlimmerParser:
+class GlimmerParser(StepParser):
     """header: up to `<|message|>`; fresh: before content; said: content or thinking, as it comes; block: a call, or
     content that may be one."""
 
     def __init__(self, declared: frozenset[str], types: Types, shows_thinking: bool) -> None:
+        super().__init__()
         self._declared = declared
         self._types = types
         self._shows_thinking = shows_thinking
         self._state: Literal["header", "fresh", "said", "block"] = "header"
         self._tool = ""  # whom a block is for; "" where nobody is named
         self._is_thought = False
-        self._held = ""
         self._scanned = 0  # of a block: all before is no end
         self._searched = 0  # of a parameter: all before does not end it
         self._in_parameter = False
         self._made = 0
-        self._error: BrokenCall | None = None
-
-    def feed(self, text: str) -> Parsed:
-        """Raises BrokenCall for a call that an earlier piece brought."""
-        self._raise()
-        self._held += text
-        result = NOTHING
-        steps = {"header": self._header, "fresh": self._fresh, "said": self._said, "block": self._block}
-        while not self._error and (progress := steps[self._state]()) is not None:
-            result += progress
-        return result
 
     def flush(self) -> Parsed:
         """Raises BrokenCall."""
@@ -76,10 +65,16 @@ class GlimmerParser:
             return result
         return self._as_said(held)
 
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error:
-            raise error
+    def _step(self) -> Parsed | None:
+        match self._state:
+            case "header":
+                return self._header()
+            case "fresh":
+                return self._fresh()
+            case "said":
+                return self._said()
+            case "block":
+                return self._block()
 
     def _as_said(self, text: str) -> Parsed:
         if not self._is_thought:

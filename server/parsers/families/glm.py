@@ -34,9 +34,11 @@ def _parser(opening: Opening, state: State) -> SectionParser:
 
 
 def read(body: str, types: Types) -> list[Call]:
-    """Raises BadCall for a call that cannot be read; words that are no name are no call."""
+    """Raises BadCall for a call that cannot be read, and for words that are no name."""
     name, pairs = argument_pairs.split(body)
-    return [argument_pairs.named(name, pairs, types)] if argument_pairs.is_name(name) else []
+    if not argument_pairs.is_name(name):
+        raise BadCall("the call names no function")
+    return [argument_pairs.named(name, pairs, types)]
 
 
 def finish(body: str, types: Types, tools: Sequence[Mapping[str, Any]]) -> list[Call]:

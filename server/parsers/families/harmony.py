@@ -11,7 +11,7 @@ from typing import Literal
 from server.messages.chat import ToolCall, ToolFunction
 from server.messages.identifiers import identifiers
 from server.parsers import json_text
-from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, StepParser, overlap
 from server.parsers.families.opening import Opening
 from server.parsers.tools import function_names
 
@@ -33,7 +33,7 @@ def start(opening: Opening) -> HarmonyParser:
     return parser
 
 
-class HarmonyParser:
+class HarmonyParser(StepParser):
     """`names`: identifiers to the names of the request's tools.
 
     header   up to `<|message|>`; the first one begins with the role that ends the prompt
@@ -42,29 +42,18 @@ class HarmonyParser:
     """
 
     def __init__(self, names: dict[str, str]) -> None:
+        super().__init__()
         self._names = names
         self._state: Literal["header", "body", "between"] = "header"
         self._mode: Mode = "content"
         self._recipient = ""
-        self._held = ""
         self._role = "assistant"
         self._body: list[str] = []
         self._made = 0
-        self._error: BrokenCall | None = None
 
     def go_on(self, mode: Mode) -> None:
         """Continue a message that the client began."""
         self._state, self._mode = "body", mode
-
-    def feed(self, text: str) -> Parsed:
-        """Raises BrokenCall for a call that an earlier piece brought."""
-        self._raise()
-        self._held += text
-        result = NOTHING
-        steps = {"header": self._header, "body": self._read_body, "between": self._between}
-        while not self._error and (progress := steps[self._state]()) is not None:
-            result += progress
-        return result
 
     def flush(self) -> Parsed:
         """Raises BrokenCall."""
@@ -79,10 +68,14 @@ class HarmonyParser:
         self._raise()
         return result
 
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error:
-            raise error
+    def _step(self) -> Parsed | None:
+        match self._state:
+            case "header":
+                return self._header()
+            case "body":
+                return self._read_body()
+            case "between":
+                return self._between()
 
     def _header(self) -> Parsed | None:
         header, found, rest = self._held.partition(MESSAGE)

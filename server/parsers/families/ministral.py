@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from server.messages.chat import ToolCall, ToolFunction
 from server.parsers import json_text
-from server.parsers.base import NOTHING, BrokenCall, Parsed, overlap
+from server.parsers.base import NOTHING, BrokenCall, Parsed, StepParser, overlap
 from server.parsers.families.opening import Opening
 
 CALL, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
@@ -18,24 +18,13 @@ def start(opening: Opening) -> MinistralParser:
     return MinistralParser()
 
 
-class MinistralParser:
+class MinistralParser(StepParser):
     def __init__(self) -> None:
+        super().__init__()
         self._state: Literal["content", "thinking", "call"] = "content"
-        self._held = ""
         self._skips_space = False
         self._scanner: json_text.ObjectScanner | None = None
         self._made = 0
-        self._error: BrokenCall | None = None
-
-    def feed(self, text: str) -> Parsed:
-        """Raises BrokenCall for a call that an earlier piece brought."""
-        self._raise()
-        self._held += text
-        result = NOTHING
-        steps = {"content": self._content, "thinking": self._thinking, "call": self._call}
-        while not self._error and (progress := steps[self._state]()) is not None:
-            result += progress
-        return result
 
     def flush(self) -> Parsed:
         """Raises BrokenCall."""
@@ -47,10 +36,14 @@ class MinistralParser:
             return Parsed(thinking=held)
         return Parsed(held.rstrip()) if held.strip() else NOTHING
 
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error:
-            raise error
+    def _step(self) -> Parsed | None:
+        match self._state:
+            case "content":
+                return self._content()
+            case "thinking":
+                return self._thinking()
+            case "call":
+                return self._call()
 
     def _skip(self) -> None:
         if self._skips_space:

@@ -13,7 +13,7 @@ import msgspec
 
 from server.messages.chat import ToolCall, ToolFunction
 from server.parsers import json_text
-from server.parsers.base import NOTHING, AnswerParser, Parsed, overlap
+from server.parsers.base import NOTHING, AnswerParser, Parsed, StepParser, overlap
 from server.parsers.sections import BadCall, Call
 
 USER = ("<user>", "</user>")
@@ -24,23 +24,16 @@ _NAME = re.compile(r"\s*([^\s<{]*)")
 Found = tuple[int, list[Call]]
 
 
-class UntaggedCalls:
+class UntaggedCalls(StepParser):
     """`<user>NAME…</user>` and `{"name": "NAME", "arguments": {…}}`. `read`: the calls in a body; raises BadCall."""
 
     def __init__(self, names: Iterable[str], read: Callable[[str], list[Call]]) -> None:
+        super().__init__()
         self._names = tuple(names)
         self._heads = tuple(f'{{"name":"{name}","arguments":{{' for name in self._names)
         self._read = read
-        self._held = ""
         self._skips_space = False
         self._scanner: json_text.ObjectScanner | None = None  # of the object that `_held` begins with
-
-    def feed(self, text: str) -> Parsed:
-        self._held += text
-        result = NOTHING
-        while (progress := self._step()) is not None:
-            result += progress
-        return result
 
     def flush(self) -> Parsed:
         held, self._held = self._held, ""

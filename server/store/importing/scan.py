@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from server.errors import InvalidGguf, PunaError
+from server.store.foreign import foreign_reason
 from server.store.gguf import GgufHeader, read_header
-from server.store.gguf_foreign import foreign_reason
 from server.store.gguf_shape import check_loadable
 from server.store.importing.names import Origin, origin_of
 from server.store.importing.places import Source

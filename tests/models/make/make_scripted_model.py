@@ -10,6 +10,8 @@ split over tokens, end-of-turn, log-probabilities.
     python make_scripted_model.py OUT.gguf          # scripted.gguf
     python make_scripted_model.py OUT.gguf bare     # bare.gguf: the same without a chat template
 
+Tests that need other scripts call `main` with them, such as SEARCHES.
+
 Say a trigger (a key of SCRIPTS) as the last words of the prompt to get its
 script; anything else gets DEFAULT. The chat template repeats the last message
 after the assistant mark so that triggers work in chats too.
@@ -78,6 +80,33 @@ SCRIPTS: dict[str, list[str]] = {
     "LOOP": ["again", " and"],
     "EMPTY": [],
 }
+# A model that searches the web, as tests write it for themselves.
+SEARCHES: dict[str, list[str]] = {
+    "SKY": SCRIPTS["SKY"],
+    "SEARCH": [
+        "<tool_call>",
+        '\n{"name": "web_search"',
+        ', "arguments": {"query":',
+        ' "capital of France"}}',
+        "\n</tool_call>",
+    ],
+    "SAYSEARCH": [
+        "<think>",
+        "I do not know.\n",
+        "</think>\n",
+        "I will",
+        " look.",
+        '\n<tool_call>\n{"name": "web_search"',
+        ', "arguments": {"query": "news"}}\n</tool_call>',
+    ],
+    "NOQUERY": ['<tool_call>\n{"name": "web_search"', ', "arguments": {"query": " "}}\n</tool_call>\n'],
+    "BOTH": [
+        '<tool_call>\n{"name": "web_search", "arguments"',
+        ': {"query": "weather"}}\n</tool_call>\n<tool_call>',
+        '\n{"name": "get_weather", "arguments":',
+        ' {"city": "Paris"}}\n</tool_call>\n\n',
+    ],
+}
 LOOPS = {"LOOP"}  # these return to their first piece instead of ending
 DEFAULT = ["Hello", " there", ", how", " can", " I", " help?"]
 
@@ -99,7 +128,7 @@ CHAT_TEMPLATE = """\
 {% endif %}{{ messages[-1]['content'] }}{% endif %}"""
 
 
-def build_vocabulary() -> tuple[list[str], list[int]]:
+def build_vocabulary(scripts: dict[str, list[str]] = SCRIPTS) -> tuple[list[str], list[int]]:
     """Return token texts and their llama.cpp types; ids are positions."""
     kind = gguf.TokenType
     tokens = ["<unk>", "<s>", END]
@@ -113,7 +142,7 @@ def build_vocabulary() -> tuple[list[str], list[int]]:
     tokens += characters
     types += [kind.NORMAL] * len(characters)
     known = set(tokens)
-    for text in [*SCRIPTS, *(piece for script in [*SCRIPTS.values(), DEFAULT] for piece in script)]:
+    for text in [*scripts, *(piece for script in [*scripts.values(), DEFAULT] for piece in script)]:
         if text.startswith("<0x"):
             continue
         if text in known:
@@ -127,7 +156,7 @@ def build_vocabulary() -> tuple[list[str], list[int]]:
     return tokens, types
 
 
-def next_token_table(tokens: list[str]) -> np.ndarray:
+def next_token_table(tokens: list[str], scripts: dict[str, list[str]] = SCRIPTS) -> np.ndarray:
     """Return for each token id the id that follows it, shape [n_vocab]."""
     ids = {text: i for i, text in enumerate(tokens)}
     table = np.full(len(tokens), ids[DEFAULT[0]])
@@ -138,17 +167,17 @@ def next_token_table(tokens: list[str]) -> np.ndarray:
         table[ids[pieces[-1]]] = last
 
     chain(DEFAULT, ids[END])
-    for trigger, pieces in SCRIPTS.items():
+    for trigger, pieces in scripts.items():
         table[ids[trigger]] = ids[pieces[0]] if pieces else ids[END]
         if pieces:
             chain(pieces, ids[pieces[0]] if trigger in LOOPS else ids[END])
     return table
 
 
-def main(path: str, chat_template: str = CHAT_TEMPLATE) -> None:
-    tokens, types = build_vocabulary()
+def main(path: str, chat_template: str = CHAT_TEMPLATE, scripts: dict[str, list[str]] = SCRIPTS) -> None:
+    tokens, types = build_vocabulary(scripts)
     n, d, ff = len(tokens), len(tokens), 32
-    table = next_token_table(tokens)
+    table = next_token_table(tokens, scripts)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("scripted")
     writer.add_context_length(8192)

@@ -295,6 +295,12 @@ def omni(draw: Draw) -> tuple[Values, Tensors]:
     return seen[0] | heard[0], seen[1] | heard[1]
 
 
+def qwen25omni(draw: Draw) -> tuple[Values, Tensors]:
+    """Sees as qwen2.5vl and hears as qwen2audio: a sound has as many positions as tokens, an image has fewer."""
+    seen, heard = qwen25vl(draw), qwen2audio(draw)
+    return seen[0] | heard[0], seen[1] | heard[1]
+
+
 # kind -> (architecture of the text model, projector)
 KINDS: dict[str, tuple[str, Callable[[Draw], tuple[Values, Tensors]]]] = {
     "llava": ("llama", llava),
@@ -307,6 +313,7 @@ KINDS: dict[str, tuple[str, Callable[[Draw], tuple[Values, Tensors]]]] = {
     "ultravox": ("llama", ultravox),
     "qwen2audio": ("llama", qwen2audio),
     "omni": ("llama", omni),
+    "qwen2.5omni": ("qwen2vl", qwen25omni),
 }
 
 

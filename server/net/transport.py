@@ -10,12 +10,12 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import anyio.to_thread
 
 from server.errors import RegistryError
-from server.registry.addresses import AddressPolicy
+from server.net.addresses import AddressPolicy
 from server.settings import process_environ, proxy_for
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 20.0
 SILENCE_SECONDS = 30.0
 MAX_TEXT_BYTES = 64 * 1024
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _IDLE_SECONDS = 30.0
 _CONNECTIONS = 128
 
@@ -146,7 +147,7 @@ class Transport:
 
     def _check_name(self, host: str, port: int, has_proxy: bool, is_local: bool) -> None:
         """Behind a proxy nothing is looked up here, so only what is written as an address can be judged."""
-        from server.registry.network import refused
+        from server.net.network import refused
 
         is_address = host.replace(".", "").isdecimal() or ":" in host
         if has_proxy and is_address and not self._policy.allows(host, port, host, is_local=is_local):
@@ -155,7 +156,7 @@ class Transport:
     def _make_pool(self, proxy: str, is_local: bool) -> httpcore2.AsyncConnectionPool:
         import httpcore2
 
-        from server.registry.network import CheckedNetwork
+        from server.net.network import CheckedNetwork
 
         common: dict[str, Any] = {
             "ssl_context": self._tls,
@@ -176,6 +177,18 @@ class Transport:
             common["proxy_ssl_context"] = self._tls
         address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         return httpcore2.AsyncHTTPProxy(address, proxy_auth=login, **common)
+
+
+def redirected(reply: Reply) -> str:
+    """Where a redirect leads. Raises RegistryError for one that leads nowhere, or out of https."""
+    location = reply.headers.get("location", "")
+    target = urljoin(reply.url, location)
+    parts = urlsplit(target)
+    if not location or parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise RegistryError(f"{shown(reply.url)} redirects to nowhere (status {reply.status})")
+    if parts.scheme == "http" and reply.url.startswith("https:"):
+        raise RegistryError(f"{shown(reply.url)} redirects from https to http, which Puna does not follow")
+    return target
 
 
 def _tls_context() -> ssl.SSLContext:

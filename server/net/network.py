@@ -1,4 +1,4 @@
-"""Connections for registries: an address is looked at before it is dialled, and what was looked at is what is dialled.
+"""Connections to elsewhere: an address is looked at before it is dialled, and what was looked at is what is dialled.
 
 Between looking a name up and connecting to it there is no second look-up, so a name cannot change its meaning.
 """
@@ -14,7 +14,7 @@ import anyio
 import httpcore2
 
 from server.errors import AddressRefused
-from server.registry.addresses import AddressPolicy
+from server.net.addresses import AddressPolicy
 
 READ_BYTES = 256 * 1024
 TRY_SECONDS = 4.0  # for one of several addresses: a network may drop what goes to some of them

@@ -1,4 +1,4 @@
-"""Which addresses a pull or push may connect to.
+"""Which addresses Puna may connect to where somebody else says where.
 
 A name or a redirect can point anywhere: at a router, at a cloud's metadata service, at a program of this machine that
 trusts whoever comes from it. So only public addresses are taken, and what the user listed.
@@ -20,10 +20,12 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 class AddressPolicy:
     """`listed` are hosts with or without a port, addresses and networks, in lower case. With `trusts_loopback` a
-    registry that is named as this machine (`localhost:5000`) may be on it."""
+    registry that is named as this machine (`localhost:5000`) may be on it; without `trusts_public` nothing may be
+    reached but what is listed."""
 
-    def __init__(self, listed: Iterable[str] = (), *, trusts_loopback: bool = True) -> None:
+    def __init__(self, listed: Iterable[str] = (), *, trusts_loopback: bool = True, trusts_public: bool = True) -> None:
         self.trusts_loopback = trusts_loopback
+        self._trusts_public = trusts_public
         self._hosts: set[str] = set()
         self._networks: list[Network] = []
         for entry in listed:
@@ -50,7 +52,7 @@ class AddressPolicy:
             return True
         if address.is_loopback:
             return is_local and self.trusts_loopback
-        return _is_public(address)
+        return self._trusts_public and _is_public(address)
 
 
 def _parsed(text: str) -> Address | None:
@@ -72,4 +74,4 @@ def _parsed(text: str) -> Address | None:
 def _is_public(address: Address) -> bool:
     if address in _VPN_NAMES:
         return True
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not address.is_reserved
