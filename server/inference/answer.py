@@ -49,10 +49,11 @@ class Inference:
         """
         arrived_ns = time.perf_counter_ns()
         entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
-        is_empty = not (request.messages or request.prompt or request.token_prompt or request.images)
+        says_nothing = not (request.messages or request.prompt or request.token_prompt)
+        is_empty = says_nothing and not request.images
         if not request.is_chat:
             check_source(request, entry)
-        if is_empty and request.keep_alive_seconds == 0:
+        if says_nothing and request.keep_alive_seconds == 0:
             self.scheduler.unload(str(entry.model.model_path))
             yield Chunk(done=True, reason="unload")
             return
