@@ -12,9 +12,14 @@
     │   ├── InvalidModelfile
     │   ├── MoveRefused                the model folder cannot go where it was asked to
     │   └── LinkRefused                a file cannot be linked into the model folder
+    ├── InvalidKey                401  no API key, or none that is known
+    ├── KeyWanted                 401  a server did not let a client of ours in
     ├── Forbidden                 403  origin, host or a feature that is switched off
+    │   └── ScopeTooLow                the API key may do less
     ├── NotFound                  404
     │   └── ModelNotFound
+    │   └── KeyNotFound
+    ├── KeyNameTaken              409
     ├── Cancelled                 499  the client left
     ├── NotImplementedYet         501  known to the API, not built yet
     ├── ServerBusy                503  the queue is full
@@ -25,6 +30,7 @@
     │   ├── LinkedFileLost             a model's file, which another program owns, is gone or has changed
     │   ├── FolderMissing         503  the model folder was there once and is not now
     │   └── FolderMoving          503  the model folder is on its way to another place
+    ├── KeysUnreadable            503  where the API keys are kept could not be read or written
     ├── RegistryError             500  a registry could not be reached, refused, or sent what cannot be used
     │   └── AddressRefused        403  it has an address that Puna does not connect to unasked
     ├── SearchFailed              502  the search engine that PUNA_SEARCH_URL names did not do its part
@@ -109,10 +115,26 @@ class LinkRefused(InvalidRequest):
     """The file cannot be linked into the model folder; make the model with `puna create`, which copies it."""
 
 
+class InvalidKey(PunaError):
+    """Invalid API Key"""
+
+    status = 401
+
+
+class KeyWanted(PunaError):
+    """The server wants an API key."""
+
+    status = 401
+
+
 class Forbidden(PunaError):
     """This request is not allowed."""
 
     status = 403
+
+
+class ScopeTooLow(Forbidden):
+    """The API key may not do this."""
 
 
 class NotFound(PunaError):
@@ -123,6 +145,16 @@ class NotFound(PunaError):
 
 class ModelNotFound(NotFound):
     """There is no model of this name; `puna list` shows those that are installed."""
+
+
+class KeyNotFound(NotFound):
+    """There is no API key of this name; `puna keys list` shows them."""
+
+
+class KeyNameTaken(PunaError):
+    """There is an API key of this name already."""
+
+    status = 409
 
 
 class Cancelled(PunaError):
@@ -180,6 +212,12 @@ class FolderMoving(StoreError):
 
     status = 503
     retry_after_seconds = 5  # goes out as the Retry-After header
+
+
+class KeysUnreadable(PunaError):
+    """The API keys could not be read; the server's log says why."""
+
+    status = 503
 
 
 class RegistryError(PunaError):

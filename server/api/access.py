@@ -1,6 +1,7 @@
 """The outermost layer: who may come in, one log line per request, and a request body that nobody read.
 
-The order is the reference's: Origin first, then Host, then the routes; a refusal is a 403 with an empty body.
+The order is the reference's: Origin first, then Host, then the routes; a refusal is a 403 with an empty body. The API
+key comes last, so that a page of a stranger does not even learn that there are keys.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.exchange import STATUS_KEY, Exchange
+from server.api.gate import Gate
 from server.api.origins import HostRules, OriginRules, is_same_origin
 from server.settings import is_loopback
 
@@ -80,7 +82,14 @@ class Access:
     """`bound_host` is where the server listens: only a loopback listener checks `Host`."""
 
     def __init__(
-        self, app: ASGIApp, *, origins: Iterable[str], bound_host: str, server_name: str, refused: RefusedOrigins
+        self,
+        app: ASGIApp,
+        *,
+        origins: Iterable[str],
+        bound_host: str,
+        server_name: str,
+        refused: RefusedOrigins,
+        gate: Gate,
     ) -> None:
         self._app = app
         self._origins = OriginRules(origins)
@@ -88,6 +97,7 @@ class Access:
         self._checks_host = is_loopback(bound_host)
         self._server_name = server_name
         self._refused = refused
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,6 +120,8 @@ class Access:
                 app = Response(status_code=403)
             elif verdict == "name" and scope["method"] == "OPTIONS":
                 app = _empty(204)
+        if app is self._app:
+            app = await self._gate.refusal(scope) or app
         try:
             await app(scope, exchange.receive, exchange.send)
         finally:

@@ -16,6 +16,7 @@ from server.api import (
     embed,
     fit,
     importing,
+    keys,
     model_folder,
     models,
     native,
@@ -24,6 +25,7 @@ from server.api import (
     tokens,
 )
 from server.api.access import Access
+from server.api.gate import Gate
 from server.api.request_dumps import RequestDumps, dumped
 from server.api.responses import TEXT, Answer, json_answer
 from server.api.routes import Elsewhere, route
@@ -80,21 +82,33 @@ ROUTES: tuple[Route, ...] = (
     route("/puna/v1/downloads/limits", GET=downloads.limits, PATCH=downloads.change_limits),
     route("/puna/v1/downloads/{digest}", DELETE=downloads.clear),
     route("/puna/v1/downloads/{digest}/cancel", POST=downloads.cancel),
+    route("/puna/v1/keys", GET=keys.keys, POST=keys.add),
+    route("/puna/v1/keys/{name:path}", DELETE=keys.revoke),
     *COMPAT_ROUTES,
 )
 
 
 def create_app(services: Services) -> Starlette:
+    gate = Gate(
+        services.keys,
+        token=services.local_token,
+        is_required=services.settings.require_key,
+        compat_routes=COMPAT_ROUTES,
+    )
     access = Middleware(
         Access,
         origins=services.settings.origins,
         bound_host=services.address.host,
         server_name=USER_AGENT,
         refused=services.refused_origins,
+        gate=gate,
     )
     app = Starlette(routes=ROUTES, middleware=[access])
     app.router.redirect_slashes = False
     app.router.default = Elsewhere(ROUTES)
     app.state.services = services
-    app.state.dumps = RequestDumps(f"http://{services.address}") if services.settings.log_requests else None
+    settings = services.settings
+    app.state.dumps = (
+        RequestDumps(f"http://{services.address}", needs_key=settings.require_key) if settings.log_requests else None
+    )
     return app

@@ -26,11 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class RequestDumps:
-    """A folder of its own, made now. `url` is where the scripts send to."""
+    """A folder of its own, made now. `url` is where the scripts send to; where keys are required, they take theirs from
+    the environment."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, needs_key: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="puna-request-logs-"))
         self._url = url
+        self._key = ' --header "Authorization: Bearer $OLLAMA_API_KEY"' if needs_key else ""
         self._numbers = itertools.count(1)
         log.info("request bodies are written to %s", self.folder)
 
@@ -41,7 +43,7 @@ class RequestDumps:
         name = f"{moment}-{next(self._numbers):06d}_{route}"
         data = self.folder / f"{name}_body.json"
         url, file = shlex.quote(f"{self._url}{path}"), shlex.quote(f"@{data}")
-        script = f"#!/bin/sh\ncurl --request POST --data-binary {file} {url}\n"
+        script = f"#!/bin/sh\ncurl --request POST{self._key} --data-binary {file} {url}\n"
         try:
             _write(data, body)
             _write(self.folder / f"{name}_request.sh", script.encode())

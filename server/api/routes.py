@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.responses import Answer, error_answer
+from server.api.scopes import check_scope
 from server.errors import Cancelled, PunaError
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ _SLASHES = re.compile("//+")
 class Endpoint:
     """All methods of one path. `HEAD` may share the handler of `GET`: its body is then left out."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, path: str, handlers: Mapping[str, Handler]) -> None:
+        self._path = path
         self.handlers = dict(handlers)
         self._allow = ", ".join(method for method in _METHOD_ORDER if method in handlers)
 
@@ -40,6 +42,7 @@ class Endpoint:
             await _plain(scope, "405 method not allowed", 405, allow=self._allow)(scope, receive, send)
             return
         try:
+            check_scope(scope, self._path)
             answer = await handler(Request(scope, receive))
             await _without_body(scope, answer)(scope, receive, send)
         except Cancelled:
@@ -55,7 +58,7 @@ class Endpoint:
 
 def route(path: str, **handlers: Handler) -> Route:
     """`route("/api/tags", GET=tags, HEAD=tags)`; parameters of a path as Starlette writes them."""
-    return Route(path, endpoint=Endpoint(handlers))
+    return Route(path, endpoint=Endpoint(path, handlers))
 
 
 def _log_failure(scope: Scope, error: PunaError) -> None:

@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import Request
 
 from server.api.access import RefusedOrigins
+from server.secrets import Keys
 
 if TYPE_CHECKING:
     from server.inference import Catalog, Fitting, Inference
@@ -31,7 +32,8 @@ class ListenAddress(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """`closing` is set when the server begins to stop; answers without an end of their own watch it. `search` is None
-    where the user has named no search engine, `images` where images are not fetched."""
+    where the user has named no search engine, `images` where images are not fetched. `local_token` lets in programs of
+    the server's own user; "" where there is none."""
 
     settings: Settings
     address: ListenAddress
@@ -46,6 +48,8 @@ class Services:
     search: SearchProvider | None = None
     images: RemoteImages | None = None
     refused_origins: RefusedOrigins = field(default_factory=RefusedOrigins)
+    keys: Keys = field(default_factory=Keys)
+    local_token: str = ""
 
 
 def services_of(request: Request) -> Services:

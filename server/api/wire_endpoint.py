@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.request_dumps import dumped
 from server.api.routes import Handler
+from server.api.scopes import check_scope
 from server.api.wire_errors import Dialect, dialect_of
 from server.errors import Cancelled, InvalidRequest, PunaError
 
@@ -37,7 +38,8 @@ def request_id_of(request: Request) -> str:
 class DialectEndpoint:
     """All methods of one path. Without a `dialect` each request says by its headers which one it speaks."""
 
-    def __init__(self, dialect: Dialect | None, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, path: str, dialect: Dialect | None, handlers: Mapping[str, Handler]) -> None:
+        self._path = path
         self._dialect = dialect
         self.handlers = dict(handlers)
 
@@ -66,6 +68,7 @@ class DialectEndpoint:
         if handler is None:
             allowed = ", ".join(sorted(self.handlers))
             raise NoSuchMethod(f"{scope['method']} is not allowed for {scope['path']}; use {allowed}.")
+        check_scope(scope, self._path)
         answer: ASGIApp = await handler(Request(scope, receive))
         if scope["method"] == "HEAD" and isinstance(answer, Response):
             answer.body = b""  # its length stays in the headers
@@ -75,7 +78,7 @@ class DialectEndpoint:
 def dialect_route(path: str, dialect: Dialect | None = None, **handlers: Handler) -> Route:
     """A row of the table. Bodies that start inference are written down where that is asked for."""
     kept: dict[str, Any] = {method: dumped(call) if method == "POST" else call for method, call in handlers.items()}
-    return Route(path, endpoint=DialectEndpoint(dialect, kept))
+    return Route(path, endpoint=DialectEndpoint(path, dialect, kept))
 
 
 def _log_failure(scope: Scope, error: PunaError) -> None:

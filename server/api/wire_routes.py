@@ -78,7 +78,7 @@ class _Cleaned:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(routes)
-        self._nothing = DialectEndpoint(None, dict.fromkeys(_METHODS, _nothing))
+        self._nothing = DialectEndpoint("/v1", None, dict.fromkeys(_METHODS, _nothing))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _SLASHES.sub("/", scope["path"]).rstrip("/")

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from server.cli.progress import Progress
 from server.client import Client
-from server.errors import PunaError, ServerNotRunning, ServerUnreachable
+from server.errors import KeyWanted, PunaError, ServerNotRunning, ServerUnreachable
 from server.programs import PACKAGE_ROOT, is_frozen
 from server.settings import Settings, client_url, is_loopback, load, paths, process_environ, reachable_host
 
@@ -64,6 +64,8 @@ def _is_stopping(client: Client) -> bool:
         raise
     except ServerUnreachable:
         return True  # its connections close before its port does
+    except KeyWanted:
+        return False  # what is asked next says so
     except PunaError:
         client.version()  # Ollama has no such answer but a version, and no other program has either
         return False

@@ -25,6 +25,7 @@ COMMANDS = (
     ("cp", "Copy a model", "server.cli.models:cp"),
     ("rm", "Remove a model", "server.cli.models:rm"),
     ("models", "Show or move the folder of the models", "server.cli.model_folder:models"),
+    ("keys", "Show, make and revoke API keys", "server.cli.keys:keys"),
     ("launch", "", "server.cli.registry:launch"),
     ("help", "Help about any command", "server.cli.help:help_command"),
 )

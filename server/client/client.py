@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from server.client.credentials import door
 from server.client.failures import from_answer, from_exception
 from server.client.streams import Reader, Stream, json_lines, server_sent_events
 from server.errors import PunaError
@@ -26,7 +27,8 @@ UPLOAD_CHUNK_BYTES = 1024 * 1024
 
 
 class Client:
-    """`base_url` as server.settings.client_url gives it; a path in it stays in front of every route.
+    """`base_url` as server.settings.client_url gives it; a path in it stays in front of every route. What lets it
+    into a server that wants keys it finds by itself.
 
     Every method raises a PunaError: the server's own sentence and status, ServerNotRunning where nothing listens, or
     ServerUnreachable.
@@ -207,6 +209,19 @@ class Client:
         """Progress objects; the last one's status is "success"."""
         return self._stream("POST", "/puna/v1/models/move", {"path": path})
 
+    # ---- API keys ----------------------------------------------------------------------------------------------------
+
+    def keys(self) -> dict[str, Any]:
+        """What is known of the keys, and whether the server wants one (`required`)."""
+        return self._json("GET", "/puna/v1/keys")
+
+    def add_key(self, name: str, scope: str) -> dict[str, Any]:
+        """The new key; `key` is its text, which is not told again."""
+        return self._json("POST", "/puna/v1/keys", {"name": name, "scope": scope})
+
+    def revoke_key(self, name: str) -> dict[str, Any]:
+        return self._json("DELETE", f"/puna/v1/keys/{quote(name, safe='')}")
+
     # ---- transport ---------------------------------------------------------------------------------------------------
 
     def _json(
@@ -239,9 +254,11 @@ class Client:
         with self._lock:  # threads that come at once must not make one each
             shared = self._shared = self._shared or self._connect()
         timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+        way = door(self.base_url)
+        headers = {**way.headers, **(headers or {})}
         try:
             response = shared.request(
-                method, self.base_url + path, json=body, content=content, headers=headers, timeout=timeout
+                method, way.url + path, json=body, content=content, headers=headers, timeout=timeout
             )
         except httpx2.HTTPError as error:
             raise from_exception(error, self.base_url) from error
@@ -254,7 +271,8 @@ class Client:
 
         client = self._connect()
         timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS)
-        request = client.build_request(method, self.base_url + path, json=body, timeout=timeout)
+        way = door(self.base_url)
+        request = client.build_request(method, way.url + path, json=body, headers=way.headers, timeout=timeout)
         return Stream(client, request, reader, self.base_url)
 
     def _connect(self) -> httpx2.Client:

@@ -9,7 +9,9 @@ from server.errors import (
     Cancelled,
     DiskFull,
     Forbidden,
+    InvalidKey,
     InvalidRequest,
+    KeyWanted,
     NotFound,
     NotImplementedYet,
     PunaError,
@@ -19,6 +21,7 @@ from server.errors import (
 )
 
 _BY_STATUS: dict[int, type[PunaError]] = {
+    401: KeyWanted,
     403: Forbidden,
     404: NotFound,
     499: Cancelled,
@@ -34,6 +37,11 @@ def from_answer(status: int, reason: str, body: bytes) -> PunaError:
         sentence = sentence_of(json.loads(body))
     except ValueError:
         sentence = ""
+    if status == 401 and sentence == str(InvalidKey()):
+        sentence = (
+            "the server wants an API key: put one into the variable OLLAMA_API_KEY. "
+            "Whoever runs the server makes one with 'puna keys add NAME'"
+        )
     kind = _BY_STATUS.get(status, InvalidRequest if 400 <= status < 500 else PunaError)
     return kind(sentence or f"{status} {reason}".strip(), status=status)
 

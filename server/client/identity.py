@@ -8,10 +8,12 @@ from typing import Any, Literal
 import msgspec
 
 from server.settings import reachable_host
+from server.version import USER_AGENT
 
 Kind = Literal["puna", "ollama", "other", "none"]
 ANSWER_SECONDS = 2.0
 BODY_BYTES = 4096
+_PUNA = USER_AGENT.partition("/")[0] + "/"
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -34,7 +36,7 @@ class Identity(msgspec.Struct, frozen=True):
 def identify(host: str, port: int, *, with_owner: bool = False, seconds: float = ANSWER_SECONDS) -> Identity:
     """Ask who is there. Never raises for what it finds."""
     try:
-        answer = _get(host, port, "/api/version", seconds)
+        answer, server = _get(host, port, "/api/version", seconds)
     except ConnectionRefusedError:
         return Identity("none")
     except OSError:
@@ -43,6 +45,9 @@ def identify(host: str, port: int, *, with_owner: bool = False, seconds: float =
     version = _text(answer, "version")
     if puna := _text(answer, "puna"):
         return Identity("puna", version, puna, owner)
+    if not answer and server.startswith(_PUNA):
+        # It wants a key that we have not got; its name stands in every answer.
+        return Identity("puna", puna=server.removeprefix(_PUNA).partition(" ")[0], owner=owner)
     if version and _says_ollama(host, port, seconds):
         return Identity("ollama", version, owner=owner)
     return Identity("other", owner=owner)
@@ -61,15 +66,17 @@ def owner_of(port: int) -> Owner:
     return Owner()
 
 
-def _get(host: str, port: int, path: str, seconds: float) -> bytes:
-    """The beginning of a 200 answer's body, b"" for another answer. Raises OSError where there is no HTTP."""
+def _get(host: str, port: int, path: str, seconds: float) -> tuple[bytes, str]:
+    """The beginning of a 200 answer's body, b"" for another answer; and the server's name. Raises OSError where there
+    is no HTTP."""
     import http.client
 
     connection = http.client.HTTPConnection(reachable_host(host), port, timeout=seconds)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         response = connection.getresponse()
-        return response.read(BODY_BYTES) if response.status == 200 else b""
+        body = response.read(BODY_BYTES) if response.status == 200 else b""
+        return body, response.getheader("Server", "")
     except http.client.HTTPException as error:
         raise OSError(str(error)) from error
     finally:
@@ -87,6 +94,6 @@ def _text(body: bytes, key: str) -> str:
 
 def _says_ollama(host: str, port: int, seconds: float) -> bool:
     try:
-        return b"Ollama is running" in _get(host, port, "/", seconds)
+        return b"Ollama is running" in _get(host, port, "/", seconds)[0]
     except OSError:
         return False

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import msgspec
 
 from server.inference.catalog import Catalog, Entry
-from server.inference.checks import check, check_media, check_places, check_source, media_of, with_think
+from server.inference.checks import check, check_loaded, check_media, check_places, check_source, with_think
 from server.inference.embedding import embed
 from server.inference.figures import Figures, Standing
 from server.inference.lending import check_files, lend
@@ -49,10 +49,11 @@ class Inference:
         """
         arrived_ns = time.perf_counter_ns()
         entry = await self.catalog.find(request.model, "chat" if request.is_chat else "generate")
-        is_empty = not (request.messages or request.prompt or request.token_prompt or request.images)
+        says_nothing = not (request.messages or request.prompt or request.token_prompt)
+        is_empty = says_nothing and not request.images
         if not request.is_chat:
             check_source(request, entry)
-        if is_empty and request.keep_alive_seconds == 0:
+        if says_nothing and request.keep_alive_seconds == 0:
             self.scheduler.unload(str(entry.model.model_path))
             yield Chunk(done=True, reason="unload")
             return
@@ -61,8 +62,7 @@ class Inference:
         request = with_think(request, entry)
         check(request, entry)
         if not is_empty and not request.debug_render_only:
-            can = entry.capabilities
-            check_media(request.model, media_of(request), can_see="vision" in can, can_hear="audio" in can)
+            check_media(request, entry)
         options = read_options(request.default_options, entry.model.params, request.options)
         async with lend(
             self.scheduler,
@@ -80,8 +80,7 @@ class Inference:
                 yield Chunk(rendered=prompt.shown.text, image_count=prompt.image_count, dropped_messages=prompt.dropped)
                 return
             check_places(prompt)
-            sent, loaded = [one.data for one in prompt.media], lease.loaded
-            check_media(request.model, sent, can_see=loaded.can_see, can_hear=loaded.can_hear)
+            check_loaded(request.model, prompt, lease.loaded)
             if request.count_only:
                 if request.token_prompt:
                     count = len(request.token_prompt)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from server.errors import Forbidden, InvalidRequest, ModelNotFound, Unsupported
 from server.inference import lookup
 from server.inference.catalog import Entry
 from server.messages.chat import GenerationRequest
+from server.messages.frames import Loaded
 from server.messages.media import kind_of_sound
 from server.prompts.chat import Prompt
+
+_IMAGE, _AUDIO = "image", "audio"
 
 
 def with_think(request: GenerationRequest, entry: Entry) -> GenerationRequest:
@@ -60,15 +61,26 @@ def media_of(request: GenerationRequest) -> tuple[bytes, ...]:
     return request.images + tuple(image for message in request.messages for image in message.images)
 
 
-def check_media(name: str, media: Iterable[bytes], *, can_see: bool, can_hear: bool) -> None:
-    """Whether the model can take in what it is given. `name` is as it was sent. Raises Unsupported."""
-    for data in media:
-        is_sound = bool(kind_of_sound(data))
-        if not (can_hear if is_sound else can_see):
-            kind, ability = ("audio", "audio") if is_sound else ("image", "vision")
-            raise Unsupported(  # clients search the sentence for its first words
-                f'{kind} input is not supported by "{name}"; choose a model whose capabilities list {ability}.'
-            )
+def check_media(request: GenerationRequest, entry: Entry) -> None:
+    """Whether the model is one for the images and sounds of a request. Raises Unsupported."""
+    for sense, ability in ((_IMAGE, "vision"), (_AUDIO, "audio")):
+        if ability not in entry.capabilities and any(sense == _sense(data) for data in media_of(request)):
+            raise _blind(sense, request.model, f"choose a model whose capabilities list {ability}.")
+
+
+def check_loaded(name: str, prompt: Prompt, loaded: Loaded) -> None:
+    """The same for what has reached the prompt, now that the model is loaded. `name` is as it was sent."""
+    for sense, can in ((_IMAGE, loaded.can_see), (_AUDIO, loaded.can_hear)):
+        if not can and any(sense == _sense(one.data) for one in prompt.media):
+            raise _blind(sense, name, "create it again with a projector (an mmproj file) that reads this.")
+
+
+def _sense(data: bytes) -> str:
+    return _AUDIO if kind_of_sound(data) else _IMAGE
+
+
+def _blind(sense: str, name: str, advice: str) -> Unsupported:
+    return Unsupported(f'{sense} input is not supported by "{name}"; {advice}')  # clients search for the first words
 
 
 def check_places(prompt: Prompt) -> None:

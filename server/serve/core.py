@@ -30,6 +30,7 @@ from server.runner import Runner
 from server.scheduler import Scheduler
 from server.scheduler.measurements import Measurements
 from server.search.searxng import SearXNG
+from server.secrets import Keys, LocalToken
 from server.serve.listener import address_text, listen
 from server.serve.logs import described
 from server.serve.starter import install_starter, is_welcome
@@ -77,12 +78,15 @@ async def serve(
     """
     # Order: the socket first, so that early clients wait in its backlog and a second server changes nothing on disk.
     listener = listen(settings.host, settings.port)
+    bound_host, bound_port = listener.getsockname()[:2]
+    token = LocalToken(paths.servers_dir(), bound_host, bound_port)
     log.info("server config %s", described(settings))
     for name in variables_without_meaning():
         log.warning("%s is set, but means nothing to Puna", name)
     log.info("Ollama cloud disabled: %s", str(settings.no_cloud).lower())
     try:
-        address = Address(settings.host, listener.getsockname()[1])
+        token.write()
+        address = Address(settings.host, bound_port)
         store, mover = _store(settings)
         await anyio.to_thread.run_sync(_prepare, store, mover, settings, with_starter or is_welcome(settings))
         environ = runner_environ()
@@ -113,6 +117,8 @@ async def serve(
                 fitting=Fitting(catalog, scheduler, settings),
                 registry=registry,
                 closing=stopping,
+                keys=Keys(paths.keys_file()),
+                local_token=token.text,
                 search=search,
                 images=images,
             )
@@ -121,6 +127,7 @@ async def serve(
             gc.freeze()
             await _serve_http(cast(ASGIFramework, create_app(services)), listener, services, lambda: on_ready(address))
     finally:
+        token.remove()
         listener.close()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import logging.handlers
 import pathlib
+import re
 import sys
 import time
 
@@ -14,6 +15,9 @@ from server.settings import SETTINGS, Settings, variables_of_others
 TRACE = 5
 LOG_FILE_BYTES = 10 * 1024 * 1024
 LOG_FILES_KEPT = 5
+
+# Nobody writes one into the log on purpose; but somebody may put one where a name belongs.
+_API_KEY = re.compile(r"\b(puna-(?:run-)?)[A-Za-z0-9_-]{40,}")
 
 logging.addLevelName(TRACE, "TRACE")
 
@@ -30,7 +34,7 @@ class KeyValueFormatter(logging.Formatter):
         )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line
+        return _API_KEY.sub(r"\1...", line)
 
 
 def quoted(text: str) -> str:

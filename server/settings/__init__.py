@@ -3,6 +3,7 @@
 from server.settings import paths
 from server.settings.address import Address, is_loopback, reachable_host
 from server.settings.environment import (
+    own_key,
     process_environ,
     runner_environ,
     usual_editor,
@@ -30,6 +31,7 @@ __all__ = [
     "is_loopback",
     "load",
     "markdown_table",
+    "own_key",
     "paths",
     "process_environ",
     "proxy_for",

@@ -34,6 +34,12 @@ def variables_without_meaning() -> list[str]:
     return [name for name in NOBODY_READS if os.environ.get(name, "").strip()]
 
 
+def own_key() -> str:
+    """The API key that our programs show to a server: the variable in which clients of Ollama look too. No row of the
+    table, because values of settings are logged and shown."""
+    return os.environ.get("OLLAMA_API_KEY", "").strip()
+
+
 def runner_environ() -> dict[str, str]:
     """The environment of runner processes: all of ours, since the drivers of GPUs have variables of their own
     (CUDA_VISIBLE_DEVICES, HSA_OVERRIDE_GFX_VERSION, ...)."""

@@ -43,6 +43,16 @@ def settings_file() -> Path:
     return config_dir() / "settings.toml"
 
 
+def keys_file() -> Path:
+    """API keys, as far as they are kept."""
+    return state_dir() / "api-keys.json"
+
+
+def servers_dir() -> Path:
+    """What servers that run now leave for the programs of the same user."""
+    return state_dir() / "servers"
+
+
 def server_log() -> Path:
     return log_dir() / "server.log"
 

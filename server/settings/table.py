@@ -119,6 +119,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PUNA_REGISTRIES", "registries", HOSTS, "",
             "Registries in a private network that may be used (hosts, addresses or networks, comma-separated)",
             NETWORK, default_words="none"),
+    Setting("PUNA_REQUIRE_KEY", "require_key", BOOLEAN, "false",
+            "Let in only who sends an API key (`puna keys` makes them)", NETWORK),
     Setting("OLLAMA_GO_TEMPLATE", "go_template", TRISTATE, "",
             "Render prompts with the TEMPLATE of the Modelfile (true) or never (false)", MODELS,
             default_words="automatic", hidden=True),

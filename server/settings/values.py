@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     download_parts: int = 8
     download_speed_bytes: int = 0
     registries: tuple[str, ...] = ()
+    require_key: bool = False
     search_url: str = ""
     remote_images: tuple[str, ...] = ()
     go_template: bool | None = None

@@ -20,10 +20,14 @@ from server.inference.lookup import missing, requested_name
 from server.messages.chat import Chunk, GenerationRequest
 from server.messages.embedding import EmbeddingRequest, EmbeddingResult
 from server.messages.models import RunningModel
+from server.secrets import Keys
 from server.settings import Settings
 from server.store import Store
 from server.store.links import Links
 from server.store.moving import Mover
+from tests.secrets.keychains import NoKeychain
+
+TOKEN = "puna-run-token-of-the-tests"
 
 Script = Callable[[GenerationRequest], AsyncGenerator[Chunk, None]]
 
@@ -158,10 +162,15 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
-    """Make a server: `start(host=…, origins=…, log_requests=…)`."""
+    """Make a server: `start(host=…, origins=…, log_requests=…, require_key=…)`."""
     clients: list[httpx2.AsyncClient] = []
 
-    def make(host: str = "127.0.0.1", origins: tuple[str, ...] = (), log_requests: bool = False) -> Server:
+    def make(
+        host: str = "127.0.0.1",
+        origins: tuple[str, ...] = (),
+        log_requests: bool = False,
+        require_key: bool = False,
+    ) -> Server:
         inference, scheduler = ScriptedInference(), Loaded()
         store = Store(tmp_path / "models", links=Links(tmp_path / "state" / "links.json"))
         mover = Mover(store, state_folder=tmp_path / "state", switch=lambda _folder: None)
@@ -173,11 +182,13 @@ async def start(tmp_path: pathlib.Path) -> AsyncIterator[Start]:
             "registry": None,
         }
         services = Services(
-            settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests),
+            settings=Settings(models_dir=tmp_path, origins=origins, log_requests=log_requests, require_key=require_key),
             address=Listening(host),
             store=store,
             mover=mover,
             closing=anyio.Event(),
+            keys=Keys(tmp_path / "state" / "api-keys.json", NoKeychain()),
+            local_token=TOKEN,
             **parts,
         )
         app = create_app(services)

@@ -133,6 +133,13 @@ def test_completions(seeing: Seeing) -> None:
     assert again["response"] == "green"
 
 
+def test_a_picture_holds_up_no_unloading(seeing: Seeing) -> None:
+    """native-api 73: whatever else comes with an empty prompt that ends the model's stay."""
+    answer = seeing.native("/api/generate", prompt="", images=[encoded("red")], keep_alive=0)
+    assert (answer["done_reason"], answer["response"]) == ("unload", "")
+    assert seeing.native("/api/generate", prompt="", images=[encoded("red")])["response"] == "red"
+
+
 def test_a_context_holds_the_marker_of_a_picture(seeing: Seeing) -> None:
     said = seeing.native("/api/generate", prompt=ASKED, images=[encoded("blue")])
     body = {"prompt": "How many images?", "context": said["context"], "_debug_render_only": True}

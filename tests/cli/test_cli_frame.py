@@ -21,7 +21,7 @@ def test_commands_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     """cli 7"""
     order = [
         "serve", "create", "import", "show", "run", "stop", "pull", "push", "signin", "signout", "list", "ps", "cp",
-        "rm", "models", "help",
+        "rm", "models", "keys", "help",
     ]  # fmt: skip
     for args in ([], ["--help"], ["-h"], ["help"]):
         assert main(args) == 0

@@ -134,7 +134,7 @@ def test_errors(fake: FakeServer, program: Program) -> None:
     result = program.run("run", "m", "x", "--insecure")
     assert result.returncode == 1
     assert result.stderr == "pulling manifest\nError: pull model manifest: file does not exist\n"
-    assert fake.bodies("/api/pull") == [{"model": "m", "insecure": True}]
+    assert fake.bodies("/api/pull") == [{"model": "m", "insecure": True, "fit": True}]
     answering(fake, said("half an"), {"error": "the process that ran the model has ended"})
     result = program.run("run", "m", "x")
     assert (result.returncode, result.stdout) == (1, "half an")

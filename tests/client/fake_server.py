@@ -60,6 +60,7 @@ class FakeServer:
     waiting: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
     port: int = 0
+    name: str = "fake"  # as its answers tell it
 
     @property
     def url(self) -> str:
@@ -163,6 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return False
         self.connection.settimeout(None)
         return True
+
+    def version_string(self) -> str:
+        return self.server_of_test.name
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the test's output is the test's."""

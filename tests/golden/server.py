@@ -81,7 +81,7 @@ def _wait_until_it_answers(server: RunningServer) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx2.HTTPError):
-            if httpx2.get(server.base + "/api/version", timeout=5, trust_env=False).status_code == 200:
+            if httpx2.get(server.base + "/", timeout=5, trust_env=False).status_code == 200:
                 return
         server.wait(0.1)
     raise AssertionError(f"the server did not answer within {START_SECONDS} s:\n{server.log[-4000:]}")

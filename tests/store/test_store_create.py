@@ -16,6 +16,7 @@ from server.store.gguf import read_header
 from server.store.manifest import ADAPTER, DRAFT, LICENSE, MESSAGES, MODEL, PARAMS, PROJECTOR, SYSTEM, TEMPLATE
 from tests.store.conftest import MODELS
 from tests.store.gguf_builder import GgufFile, TensorEntry, small_model
+from tests.store.projector_builder import projector_file
 
 Create = Callable[..., list[str]]
 Upload = Callable[[bytes], str]
@@ -268,15 +269,12 @@ def test_base_without_weights(store: Store, create: Create, scripted: str) -> No
 def test_adapters_projectors_and_drafts(store: Store, upload: Upload, create: Create, scripted: str) -> None:
     """model-store 90 and 91."""
     adapter = upload((MODELS / "counting.gguf").read_bytes())
-    sizes = {"image_size": 32, "patch_size": 16, "embedding_length": 32}
-    keys = [("general.architecture", "clip"), ("clip.has_vision_encoder", True)]
-    clip = GgufFile([*keys, *((f"clip.vision.{key}", size) for key, size in sizes.items())], [TensorEntry("v.x")])
     draft = upload(small_model().encoded())
     lines = create(model="a", base="m", adapters={"lora.gguf": adapter})
     assert lines[:1] == ["parsing GGUF"]
     assert kinds(store, "a") == [MODEL, ADAPTER]
     assert model(store, "a").spec().adapter_paths == (str(store.blobs.path(adapter)),)
-    create(model="b", files={"z.gguf": draft, "a-mmproj.gguf": upload(clip.encoded())})
+    create(model="b", files={"z.gguf": draft, "a-mmproj.gguf": upload(projector_file().encoded())})
     assert sorted(kinds(store, "b")) == [MODEL, PROJECTOR]
     assert model(store, "b").spec().has_vision
     assert config_of(store, "b")["model_families"] == ["llama"]
