@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import pathlib
 import signal
@@ -163,6 +164,27 @@ def test_an_editor_is_started_without_our_libraries(
         screen.expect("Send a message")
         screen.send(CTRL_G)
         screen.expect("libraries: of the system")
+
+
+def test_the_keychain_of_the_system_is_used(built: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Its plug-ins are found: no hash of a key is in the file."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    script = (
+        "printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null || exit 1\n"
+        '"$0" serve & server=$!\n'
+        'until "$0" keys list >/dev/null; do kill -0 $server || exit 1; done\n'
+        '"$0" keys add mine && kill $server && wait $server'
+    )
+    environ = bare(tmp_path) | {"XDG_RUNTIME_DIR": str(runtime), "OLLAMA_HOST": f"127.0.0.1:{free_port()}"}
+    done = subprocess.run(
+        ["dbus-run-session", "--", "sh", "-c", script, str(built / "puna")],
+        env=environ | {"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (kept,) = tmp_path.rglob("api-keys.json")
+    (key,) = json.loads(kept.read_text("utf-8"))
+    assert (key["name"], key.get("sha256", "")) == ("mine", "")
 
 
 def test_a_signal_leaves_no_process(built: pathlib.Path, tmp_path: pathlib.Path, models: pathlib.Path) -> None:
