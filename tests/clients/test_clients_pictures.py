@@ -65,7 +65,8 @@ def test_anthropic(server: RunningServer) -> None:
     with anthropic.Anthropic(base_url=server.base, api_key="puna", max_retries=0) as client:
         answer = client.messages.create(model="vision", max_tokens=20, messages=asked, extra_body=STEADY)
         assert [block.text for block in answer.content if block.type == "text"] == ["blue"]
-        assert client.messages.count_tokens(model="vision", messages=asked).input_tokens == answer.usage.input_tokens
+        read = answer.usage.input_tokens + (answer.usage.cache_read_input_tokens or 0)
+        assert client.messages.count_tokens(model="vision", messages=asked).input_tokens == read
         with pytest.raises(anthropic.BadRequestError, match='model "m" does not support images'):
             client.messages.create(model="m", max_tokens=20, messages=asked)
         source["data"] = "aGk="
