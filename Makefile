@@ -57,7 +57,6 @@ $(VENV)/.installed-test: $(UV) pyproject.toml requirements.lock
 	@$(INSTALL) -e ".[desktop]" --group dev --group bench --group clients --group families --group package
 	@touch $@
 
-# Beside the others, not instead of them: PyInstaller leaves out what the program does not import.
 $(VENV)/.installed-package: $(UV) pyproject.toml requirements.lock
 	@echo "Installing Puna and what packs it. The first time llama.cpp is compiled: 5 to 15 minutes."
 	@$(INSTALL) -e ".[desktop]" --group package
