@@ -26,6 +26,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     ready = os.environ.get(READY_MADE)
     if not ready and importlib.util.find_spec("PyInstaller") is None:
         pytest.skip("PyInstaller is not installed; `make test` brings it")
+    if not ready and not _has_shared_python():
+        pytest.skip("this Python has no shared library, which PyInstaller needs")
     base = tmp_path_factory.getbasetemp()
     base = base if getattr(request.config, "workerinput", None) is None else base.parent
     folder = base / "Puna für alle" / "puna"
@@ -37,6 +39,16 @@ def built(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             else:
                 _build(base / "package").rename(folder)
     return folder
+
+
+def _has_shared_python() -> bool:
+    from PyInstaller.depend import bindepend
+    from PyInstaller.exceptions import PythonLibraryNotFoundError
+
+    try:
+        return bool(bindepend.get_python_library_path())
+    except PythonLibraryNotFoundError:
+        return False
 
 
 def _build(work: pathlib.Path) -> pathlib.Path:
