@@ -19,10 +19,10 @@ from server.messages.names import ModelName
 
 
 def model_object(identifier: str, card: Card, context_tokens: int | None, *, is_anthropic: bool) -> dict[str, Any]:
-    """`identifier` is the name as the client shall see it. How much fits into a conversation has a name in every
-    program that looks for it: OpenRouter's, vLLM's, Anthropic's; it is what the model runs with, or would, and not what
-    it was trained for, because a client fills it. What Anthropic calls capabilities is an object of its own."""
-    context = dict.fromkeys(("context_length", "max_model_len", "max_input_tokens"), context_tokens)
+    """`identifier` is the name as the client shall see it. How much fits into a conversation is what the model runs
+    with, or would, and not what it was trained for, because a client fills it; OpenRouter and Anthropic each have a
+    name for that. What Anthropic calls capabilities is an object of its own, and its clients ask for `lifecycle`."""
+    context = dict.fromkeys(("context_length", "max_input_tokens"), context_tokens)
     moment = card.modified_at
     return {
         "id": identifier,
@@ -32,10 +32,8 @@ def model_object(identifier: str, card: Card, context_tokens: int | None, *, is_
         "type": "model",
         "display_name": identifier,
         "created_at": local_timestamp(moment),
-        "lifecycle": "active",
-        **({} if is_anthropic else {"capabilities": card.capabilities}),
+        **({"lifecycle": "active"} if is_anthropic else {"capabilities": card.capabilities}),
         **(context if context_tokens else {}),
-        **({"max_context_length": card.train_context_tokens} if card.train_context_tokens else {}),
         "meta": {"n_ctx_train": card.train_context_tokens, "n_params": card.parameters, "size": card.size},
     }
 

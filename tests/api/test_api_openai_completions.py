@@ -227,30 +227,31 @@ async def test_how_much_fits_into_a_conversation(server: Server, usual: int | No
     catalog: Any = TwoModels()
     server.app.state.services = dataclasses.replace(server.services, catalog=catalog)
     server.scheduler.usual_context_tokens = usual
-    names = ("context_length", "max_model_len", "max_input_tokens")
+    names = ("context_length", "max_input_tokens")
 
     async def told() -> list[list[int | None]]:
         listed = (await server.client.get("/v1/models")).json()["data"]
         return [[one.get(name) for name in names] for one in listed]
 
-    assert await told() == [[first] * 3, [2_048] * 3, [usual] * 3]
+    assert await told() == [[first] * 2, [2_048] * 2, [usual] * 2]
     server.scheduler.models = (
         RunningModel(name="x", digest="b", path="", state="ready", context_tokens=8_192),
         RunningModel(name="y", digest="a", path="", state="loading", context_tokens=16),
     )
-    assert await told() == [[8_192] * 3, [2_048] * 3, [usual] * 3]
+    assert await told() == [[8_192] * 2, [2_048] * 2, [usual] * 2]
 
 
 async def test_what_a_model_can_do(server: Server) -> None:
     """For Anthropic's clients capabilities are an object of other things"""
     catalog: Any = TwoModels()
     server.app.state.services = dataclasses.replace(server.services, catalog=catalog)
-    (first, *_, last) = (await server.client.get("/v1/models")).json()["data"]
+    first = (await server.client.get("/v1/models")).json()["data"][0]
     assert first["capabilities"] == ["completion", "tools"]
     assert first["meta"] == {"n_ctx_train": 32_768, "n_params": 2_000, "size": 5_000}
-    assert (first["max_context_length"], "max_context_length" in last) == (32_768, False)
+    assert "lifecycle" not in first
     answer = await server.client.get("/v1/models", headers={"anthropic-version": "2023-06-01"})
     assert not any("capabilities" in one for one in answer.json()["data"])
+    assert {one["lifecycle"] for one in answer.json()["data"]} == {"active"}
 
 
 async def test_a_model_that_is_not_there(server: Server) -> None:

@@ -20,7 +20,7 @@ _MAY_ADD = frozenset({
     "reasoning_content", "refusal", "timings", "prompt_tokens_details", "completion_tokens_details", "bytes",
     "top_logprobs", "signature", "cache_creation_input_tokens", "cache_read_input_tokens", "namespace", "status",
     "name", "type", "display_name", "created_at", "has_more", "first_id", "last_id", "lifecycle", "capabilities",
-    "context_length", "max_model_len", "max_input_tokens", "max_context_length", "meta",
+    "context_length", "max_input_tokens", "meta",
 })  # fmt: skip
 _MADE_UP_IDS = frozenset({"id", "call_id", "item_id", "request_id"})
 _MADE_UP = re.compile(r"(chatcmpl-|cmpl-|(resp|msg|rs|fc|ctc|call|toolu|req)_).*|[A-Za-z0-9]{32}", re.DOTALL)
