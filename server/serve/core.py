@@ -89,17 +89,9 @@ async def serve(
         address = Address(settings.host, bound_port)
         store, mover = _store(settings)
         await anyio.to_thread.run_sync(_prepare, store, mover, settings, with_starter or is_welcome(settings))
-        environ = runner_environ()
-        start_runner = partial(
-            Runner.start,
-            environ=environ,
-            load_timeout_seconds=settings.load_timeout_seconds,
-            cache_dir=paths.cache_dir(),
-        )
-        measurements = Measurements(paths.state_dir() / "loads.json")
         async with (
             _registry(store, settings, address) as registry,
-            Scheduler(settings, Discovery(environ), start_runner, measurements=measurements) as scheduler,
+            _scheduler(settings) as scheduler,
             _search(settings) as search,
             _images(settings) as images,
         ):
@@ -139,6 +131,15 @@ def _registry(store: Store, settings: Settings, address: Address) -> Registry:
         limits=Limits(settings.download_parts, settings.download_speed_bytes),
         notes_path=paths.state_dir() / "downloads.json",
     )
+
+
+def _scheduler(settings: Settings) -> Scheduler:
+    environ = runner_environ()
+    start_runner = partial(
+        Runner.start, environ=environ, load_timeout_seconds=settings.load_timeout_seconds, cache_dir=paths.cache_dir()
+    )
+    measurements = Measurements(paths.state_dir() / "loads.json")
+    return Scheduler(settings, Discovery(environ), start_runner, measurements=measurements)
 
 
 @asynccontextmanager
