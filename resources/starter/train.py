@@ -53,7 +53,7 @@ class Stage:
 
 STAGES = (
     Stage(SEED, 1000, 2.5e-3, word_rate=0.15, elsewhere_share=0.22, own_word_share=0.0),
-    Stage(SEED + 1, 700, 1.5e-3, word_rate=0.3, elsewhere_share=0.3, own_word_share=0.5),
+    Stage(SEED + 1, 800, 1.5e-3, word_rate=0.3, elsewhere_share=0.36, own_word_share=0.5),
 )
 
 
