@@ -27,10 +27,10 @@ import numpy as np
 from PIL import Image
 
 from server.engine import bindings, cpu
-from server.engine.process import own_command
 from server.engine.threads import default_threads
 from server.messages.frames import Delta, LaunchPlan, Media
 from server.messages.options import SamplingOptions
+from server.programs import ENGINE
 from server.runner import Runner
 from tests.bench import shapes
 
@@ -186,7 +186,7 @@ def bare(model_path: str, projector_path: str) -> None:
     """Prints the seconds of the second image: the first one pays for buffers."""
     api = bindings.llama()
     mtmd = importlib.import_module("llama_cpp.mtmd_cpp")
-    cpu.load_backends("", None, own_command())
+    cpu.load_backends("", None, ENGINE.command())
     api.llama_backend_init()
     model_params = api.llama_model_default_params()
     model = api.llama_model_load_from_file(model_path.encode(), model_params)
